@@ -1,0 +1,226 @@
+-- The ledger: append-only facts. Rows are immutable; a revision is a complete set for its batch; readers take
+-- each batch's highest manifest revision (table `batches`) stored before their cut-off. `revision` closes every
+-- sorting key, so a merge never erases history; the version column keeps the earliest copy of a replayed row
+-- (it falls as stored_at grows). `{engine}` renders as ReplacingMergeTree or its replicated form.
+
+CREATE TABLE batches (
+    batch_id            FixedString(32) COMMENT 'hex digest of group, incarnations and window',
+    revision            UInt32 COMMENT '0 as first sealed; a later revision replaces the batch as a whole',
+    group_id            LowCardinality(String) COMMENT 'what is metered together; the Kafka key',
+    engine_ids          Array(LowCardinality(String)) COMMENT 'engines attached to the group in this window',
+    incarnations        Array(String) COMMENT 'engine processes that ran, in order of engine_ids',
+    engine_class        LowCardinality(String) COMMENT 'model, precision, GPU, parallelism, engine version',
+    model               LowCardinality(String) COMMENT 'model served',
+    gpu_model           LowCardinality(String) COMMENT 'accelerator',
+    zone                LowCardinality(String) COMMENT 'grid zone',
+    site                LowCardinality(String) COMMENT 'data centre',
+    start_ns            Int64 COMMENT 'window start, Unix ns, inclusive',
+    end_ns              Int64 COMMENT 'window end, Unix ns, exclusive',
+    event_time          DateTime64(3, 'UTC') COMMENT 'window start',
+    metered_uj          Int64 COMMENT 'accelerator energy by the meters, microjoules',
+    request_uj          Int64 COMMENT 'booked to requests',
+    idle_uj             Int64 COMMENT 'no request running',
+    cold_start_uj       Int64 COMMENT 'model loading',
+    overhead_uj         Int64 COMMENT 'work without a request: dummy batches, warm-up',
+    unobserved_uj       Int64 COMMENT 'drawn while iteration data are missing, by an identified gap',
+    host_uj             Int64 COMMENT 'host energy of the group, microjoules, shared in the same proportions',
+    modelled_uj         Int64 COMMENT 'what the energy model expected of the iterations; metered minus this is the residual',
+    gap_ns              Int64 COMMENT 'time without iteration data',
+    gap_causes          Array(LowCardinality(String)) COMMENT 'why: sequence_gap, silent_iterations, hook_off, ...',
+    busy_ns             Int64 COMMENT 'time with an iteration running',
+    iterations          UInt32 COMMENT 'forward passes that touch the window',
+    batch_size          UInt32 COMMENT 'requests with energy in this batch',
+    tenants             UInt32 COMMENT 'distinct tenants',
+    rows                UInt64 COMMENT 'request-iterations',
+    features            Map(LowCardinality(String), Float64) COMMENT 'sums of the energy model''s terms over the window, for fits',
+    method              LowCardinality(String) COMMENT 'shapley_exact, shapley_series, shapley_sampled_K<k>, shapley_truncated_K<k>; empty without requests',
+    permutations        UInt32 COMMENT 'permutations drawn; 0 where none were needed',
+    evaluations         UInt64 COMMENT 'coalitions evaluated',
+    seed                UInt64 COMMENT 'derived from batch_id',
+    error_estimate      Float64 COMMENT 'largest relative error of a share by the estimator''s own account',
+    converged           UInt8 COMMENT '0 where sampling stopped at its cap',
+    model_version       LowCardinality(String) COMMENT 'energy model used',
+    model_origin        LowCardinality(String) COMMENT 'prior or fit',
+    tier                UInt8 COMMENT '3 telemetry, 2 parametric',
+    closed_by           LowCardinality(String) COMMENT 'watermark, or bounded_wait for a silent stream',
+    reason              LowCardinality(String) COMMENT 'why this revision exists; empty for the first',
+    topic_partition     UInt32 COMMENT 'partition of the three co-partitioned topics',
+    iteration_offsets   Tuple(Int64, Int64) COMMENT 'first and last offset in wattledger.iterations.v1; (-1,-1) for none',
+    energy_offsets      Tuple(Int64, Int64) COMMENT 'first and last offset in wattledger.energy.v1',
+    iteration_frames    UInt32,
+    energy_frames       UInt32,
+    ingested_at         DateTime64(3, 'UTC') COMMENT 'latest broker append time among the inputs',
+    stored_at           DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when the row reached the database',
+    version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at))
+) ENGINE = {engine}(version)
+PARTITION BY toYYYYMM(event_time)
+ORDER BY (group_id, start_ns, batch_id, revision)
+COMMENT 'One row per batch and revision: the meter side, what it was split into, and the manifest of sealed windows';
+
+CREATE TABLE ledger (
+    tenant              LowCardinality(String) COMMENT 'empty for accounts without a request',
+    event_time          DateTime64(3, 'UTC') COMMENT 'window start',
+    batch_id            FixedString(32),
+    revision            UInt32,
+    account             LowCardinality(String) COMMENT 'request, idle, cold_start, overhead, unobserved',
+    engine_id           LowCardinality(String),
+    incarnation         String COMMENT 'engine process; with ordinal it identifies the request',
+    ordinal             Int64 COMMENT 'the hook''s counter; -1 for accounts without a request',
+    client_request_id   String COMMENT 'as the client knows it; clients repeat ids',
+    group_id            LowCardinality(String),
+    model               LowCardinality(String),
+    adapter             LowCardinality(String),
+    prefix_group        UInt64,
+    load_id             String COMMENT 'model load this request was admitted under; for cold_start rows, the load',
+    load_ordinal        Int64 COMMENT 'k-th request since that load; 0 for none',
+    energy_uj           Int64 COMMENT 'accelerator energy, microjoules',
+    host_uj             Int64 COMMENT 'host energy, microjoules',
+    half_width_uj       Int64 COMMENT 'half width of the 90 % interval of energy_uj',
+    prompt_tokens       Int64 COMMENT 'prompt length',
+    cached_tokens       Int64 COMMENT 'prompt tokens found in the prefix cache',
+    prefill_tokens      Int64 COMMENT 'tokens computed beyond plain decode in this window',
+    decode_tokens       Int64 COMMENT 'plain decode tokens computed in this window',
+    draft_tokens        Int64 COMMENT 'speculative drafts computed in this window',
+    emitted_tokens      Int64 COMMENT 'tokens delivered in this window',
+    iterations          UInt32 COMMENT 'iterations this request took part in, in this window',
+    context_sum         Int64 COMMENT 'sum over rows of tokens in the KV cache before the row',
+    held_ns             Int64 COMMENT 'iteration time shared with the batch, by the time game''s split',
+    first_ns            Int64 COMMENT 'start of its first iteration in this window',
+    last_ns             Int64 COMMENT 'end of its last iteration in this window',
+    stored_at           DateTime64(3, 'UTC') DEFAULT now64(3),
+    version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at))
+) ENGINE = {engine}(version)
+PARTITION BY toYYYYMM(event_time)
+ORDER BY (tenant, event_time, batch_id, account, engine_id, incarnation, ordinal, load_id, revision)
+COMMENT 'One row per batch, account and request: what was booked';
+
+CREATE TABLE transfers (
+    transfer_id         FixedString(32) COMMENT 'hex digest of what the pair stands for',
+    revision            UInt64 COMMENT 'grows when the transferred energy is restated',
+    side                Enum8('from' = 0, 'to' = 1) COMMENT 'a pair: its two amounts sum to zero',
+    kind                LowCardinality(String) COMMENT 'cold_start or residency_idle',
+    load_id             String,
+    account             LowCardinality(String) COMMENT 'cold_start or idle on the from side, request or tenant on the to side',
+    tenant              LowCardinality(String),
+    engine_id           LowCardinality(String),
+    incarnation         String,
+    ordinal             Int64,
+    client_request_id   String,
+    load_ordinal        Int64,
+    energy_uj           Int64 COMMENT 'negative on the from side',
+    host_uj             Int64,
+    event_time          DateTime64(3, 'UTC') COMMENT 'when the receiving request was first served',
+    reason              LowCardinality(String),
+    stored_at           DateTime64(3, 'UTC') DEFAULT now64(3),
+    version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at))
+) ENGINE = {engine}(version)
+PARTITION BY toYYYYMM(event_time)
+ORDER BY (kind, load_id, transfer_id, side, revision)
+COMMENT 'Energy moved between accounts after the window, as pairs that sum to zero; outside the window''s identity';
+
+CREATE TABLE loads (
+    load_id             String,
+    kind                LowCardinality(String) COMMENT 'model_load, wake_up, adapter_load',
+    group_id            LowCardinality(String),
+    engine_id           LowCardinality(String),
+    incarnation         String,
+    start_ns            Int64,
+    end_ns              Int64,
+    event_time          DateTime64(3, 'UTC'),
+    what                String COMMENT 'model or adapter',
+    amortised_over      UInt32 COMMENT 'N of the policy in force at the load''s start',
+    stored_at           DateTime64(3, 'UTC') DEFAULT now64(3),
+    version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at))
+) ENGINE = {engine}(version)
+PARTITION BY toYYYYMM(event_time)
+ORDER BY (load_id)
+COMMENT 'Model loads, wake-ups and adapter loads';
+
+CREATE TABLE raw_meter (
+    batch_id            FixedString(32),
+    revision            UInt32,
+    meter_id            String COMMENT 'GPU UUID, or host:<node>:<group>',
+    epoch               String COMMENT 'changes when the counter starts anew',
+    kind                LowCardinality(String) COMMENT 'gpu or host',
+    source              LowCardinality(String) COMMENT 'counter, integrated or parametric',
+    event_time          DateTime64(3, 'UTC'),
+    from_ns             Int64 COMMENT 'left edge, Unix ns',
+    from_before_ns      Int64 COMMENT 'the readings on either side of the left edge',
+    from_before_uj      Int64,
+    from_after_ns       Int64,
+    from_after_uj       Int64,
+    to_ns               Int64 COMMENT 'right edge, Unix ns',
+    to_before_ns        Int64 COMMENT 'the readings on either side of the right edge',
+    to_before_uj        Int64,
+    to_after_ns         Int64,
+    to_after_uj         Int64,
+    stored_at           DateTime64(3, 'UTC') DEFAULT now64(3),
+    version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at))
+) ENGINE = {engine}(version)
+PARTITION BY toYYYYMM(event_time)
+ORDER BY (batch_id, meter_id, epoch, revision)
+COMMENT 'Counter readings on either side of each batch''s edges, so that anyone can recompute the meter';
+
+CREATE TABLE late_frames (
+    topic               LowCardinality(String),
+    topic_partition     UInt32,
+    topic_offset        Int64,
+    group_id            LowCardinality(String),
+    engine_id           LowCardinality(String) COMMENT 'empty for energy frames',
+    incarnation         String,
+    sequence            UInt64,
+    start_ns            Int64,
+    end_ns              Int64,
+    event_time          DateTime64(3, 'UTC'),
+    arrived_at          DateTime64(3, 'UTC'),
+    stored_at           DateTime64(3, 'UTC') DEFAULT now64(3),
+    version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at))
+) ENGINE = {engine}(version)
+PARTITION BY toYYYYMM(event_time)
+ORDER BY (topic, topic_partition, topic_offset)
+COMMENT 'Frames that arrived after their window was sealed, by position, for the repair job';
+
+CREATE TABLE dead_letters (
+    topic               LowCardinality(String),
+    topic_partition     UInt32,
+    topic_offset        Int64,
+    key                 String,
+    reason              LowCardinality(String) COMMENT 'unknown_version, malformed, unknown_engine, ...',
+    detail              String COMMENT 'what exactly was wrong',
+    payload             String COMMENT 'the original bytes' CODEC(ZSTD(3)),
+    arrived_at          DateTime64(3, 'UTC'),
+    stored_at           DateTime64(3, 'UTC') DEFAULT now64(3),
+    version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at))
+) ENGINE = {engine}(version)
+PARTITION BY toYYYYMM(arrived_at)
+ORDER BY (topic, topic_partition, topic_offset)
+COMMENT 'Messages that could not be booked, with the reason';
+
+CREATE TABLE energy_models (
+    engine_class        LowCardinality(String),
+    model_version       String,
+    effective_from_ns   Int64,
+    origin              LowCardinality(String) COMMENT 'prior or fit',
+    coefficients        Map(LowCardinality(String), Float64),
+    fit_error           Float64 COMMENT 'median relative error on held-out windows; nan for a prior',
+    covariance          Array(Array(Float64)),
+    stored_at           DateTime64(3, 'UTC') DEFAULT now64(3),
+    version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at))
+) ENGINE = {engine}(version)
+ORDER BY (engine_class, effective_from_ns, model_version)
+COMMENT 'Energy models that batches refer to';
+
+CREATE TABLE grid_intensity (
+    zone                LowCardinality(String),
+    basis               LowCardinality(String) COMMENT 'location or market',
+    valid_from          DateTime64(3, 'UTC'),
+    valid_to            DateTime64(3, 'UTC'),
+    g_per_kwh           Float64,
+    source              String,
+    estimated           UInt8,
+    factor_version      UInt64,
+    stored_at           DateTime64(3, 'UTC') DEFAULT now64(3),
+    version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at))
+) ENGINE = {engine}(version)
+ORDER BY (zone, basis, valid_from, source, factor_version)
+COMMENT 'Carbon intensity of electricity by zone and time';

@@ -1,0 +1,92 @@
+"""Every error wattledger raises on purpose.
+
+    WattledgerError                  a user can act on the message
+    ├── ConfigurationError           a setting is missing or wrong; the message names it and the fix
+    ├── BrokerUnavailable            no Kafka; what was tried, where, what to set
+    ├── DatabaseUnavailable          no ClickHouse; what was tried, where, what to set
+    │   └── DatabaseBusy             an embedded database is open in another process
+    ├── MigrationError               the database's schema is not what this version expects
+    ├── InvalidMessage               bytes that are not what a topic promises; goes to the dead letters
+    │   ├── UnknownVersion           a frame of a version this program does not know
+    │   ├── MalformedMessage         truncated, random or contradictory bytes
+    │   └── UnknownEngine            a frame of an engine that no descriptor names
+    ├── MeterError                   a meter cannot be read
+    ├── AttributionError             a game or a fit that has no answer
+    └── DataError                    a file or table handed in by a user is wrong; file, line, column, fix
+"""
+
+__all__ = [
+    "AttributionError",
+    "BrokerUnavailable",
+    "ConfigurationError",
+    "DataError",
+    "DatabaseBusy",
+    "DatabaseUnavailable",
+    "InvalidMessage",
+    "MalformedMessage",
+    "MeterError",
+    "MigrationError",
+    "UnknownEngine",
+    "UnknownVersion",
+    "WattledgerError",
+]
+
+
+class WattledgerError(Exception):
+    """Root of the tree: the message is one line that a user can act on."""
+
+
+class ConfigurationError(WattledgerError):
+    """A setting is missing or wrong; the message names the setting, its value and the fix."""
+
+
+class BrokerUnavailable(WattledgerError):  # noqa: N818 - reads as the state it reports
+    """No Kafka broker answers; the message says what was tried, where, and what to set."""
+
+
+class DatabaseUnavailable(WattledgerError):  # noqa: N818 - reads as the state it reports
+    """No ClickHouse answers; the message says what was tried, where, and what to set."""
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """The embedded database is open in another process: one process per path."""
+
+
+class MigrationError(WattledgerError):
+    """The database's schema is not what this version expects."""
+
+
+class InvalidMessage(WattledgerError):  # noqa: N818 - the caller's next action is to dead-letter it
+    """Bytes that are not what their topic promises; they belong in the dead letters, with this reason."""
+
+    reason = "invalid"
+
+
+class UnknownVersion(InvalidMessage):
+    """A frame of a version this program does not know."""
+
+    reason = "unknown_version"
+
+
+class MalformedMessage(InvalidMessage):
+    """Truncated, random or self-contradictory bytes."""
+
+    reason = "malformed"
+
+
+class UnknownEngine(InvalidMessage):
+    """A frame of an engine that no descriptor names."""
+
+    reason = "unknown_engine"
+
+
+class MeterError(WattledgerError):
+    """A meter cannot be read; the message names the device and what to do."""
+
+
+class AttributionError(WattledgerError, ValueError):
+    """A game or a fit that has no answer; the message names the argument, the value and the fix."""
+
+
+class DataError(WattledgerError):
+    """A file or table handed in by a user is wrong; names file, line, column and remedy."""

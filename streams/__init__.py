@@ -1,0 +1,1 @@
+"""What runs on the stream: windows, metering, attribution, accounts, the ledger and its answers."""

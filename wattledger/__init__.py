@@ -1,0 +1,1 @@
+"""The one command line: `wattledger`, also `python -m wattledger`."""

@@ -1,0 +1,55 @@
+"""Entry point: `wattledger <command>`; each command is imported only when it is asked for."""
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from schemas.errors import WattledgerError
+
+__all__ = ["main"]
+
+# name → (module, one line for `wattledger --help`): listing commands must not import them,
+# so that the node agent needs neither Faust nor ClickHouse.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {}
+
+
+class LazyGroup(click.Group):
+    """A click group that imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, in the order they are used."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import `cmd_name`'s module and return its `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List commands by their one line, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="wattledger")
+def cli() -> None:
+    """Book every joule of LLM inference, once, to the request, tenant or idle account that caused it."""
+
+
+def main() -> None:
+    """Run the command line; an error a user can act on is one line and exit code 2."""
+    try:
+        cli(standalone_mode=True)
+    except WattledgerError as error:
+        click.echo(f"wattledger: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
