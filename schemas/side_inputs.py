@@ -1,4 +1,4 @@
-"""Versioned facts that join the stream by event time: engines, energy models, policies, grid intensity, loads.
+"""Versioned facts that join the stream by event time: engines, energy models, policies, grid, loads.
 
 All are JSON on the wire (low volume, read by people); `schemas/topics/*.yaml` holds each JSON Schema. Each
 carries `effective_from_ns`: a batch uses the latest version whose effective_from is not after its start.

@@ -1,0 +1,30 @@
+# Everything a contributor runs. `make demo` and `make test` set up whatever they need.
+
+VENV := .venv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format
+
+help:  ## list the targets
+	@grep -hE '^[a-z][a-zA-Z0-9_-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready  ## install uv and the locked dependencies
+
+$(VENV)/.ready: uv.lock pyproject.toml
+	@tools/uv sync --frozen --all-extras --quiet
+	@touch $@
+
+demo: setup  ## real requests through real Kafka into a ledger whose books close (three minutes)
+	@tools/uv run --frozen --all-extras wattledger demo
+
+test: setup  ## lint, unit, property and end-to-end tests (under 20 minutes)
+	@tools/uv run --frozen --all-extras pytest
+
+lint: setup  ## ruff and mypy, as CI runs them
+	@tools/uv run --frozen --all-extras ruff check .
+	@tools/uv run --frozen --all-extras ruff format --check .
+	@tools/uv run --frozen --all-extras mypy
+
+format: setup  ## format and fix what can be fixed
+	@tools/uv run --frozen --all-extras ruff check --fix .
+	@tools/uv run --frozen --all-extras ruff format .

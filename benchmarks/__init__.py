@@ -1,0 +1,1 @@
+"""Benchmarks: each prints medians and spread and compares with what a user would pick instead."""
