@@ -22,7 +22,7 @@ class Meter:
     kind: str
     """`gpu` or `host`."""
     epoch: str
-    """Changes when the counter starts anew (driver reload, GPU reset, GPU replaced): never a negative delta."""
+    """Changes when the counter starts anew (driver reload, reset, GPU replaced): never a negative delta."""
     scope: str
     """`gpu`, `module` (Grace-Hopper: CPU and GPU), or `host`."""
     source: str
