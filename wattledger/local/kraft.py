@@ -96,7 +96,7 @@ class Cluster:
         end(self.processes.pop(number))
 
     def restart(self, number: int) -> None:
-        """Start broker `number` on its data and port again, ending it first if it runs; wait for its answer."""
+        """Start broker `number` again on its data and port (ending it if it runs); wait until it answers."""
         if number in self.processes:
             self.stop(number)
         self.processes[number] = self.nodes[number].start()

@@ -1,0 +1,1 @@
+"""What is booked, and how it reaches the database: client, migrations, sink, frontier, transfers, books."""
