@@ -1,0 +1,1 @@
+"""What measures energy: one contract, and one module per source of readings."""
