@@ -6,9 +6,19 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from schemas.side_inputs import Load
 from streams.batch import AccountLine, Batch, RequestLines
+from streams.pipeline import DeadLetter, LateFrame
+from streams.side_inputs import SideInputs
 
-__all__ = ["batch_table", "ledger_table", "meter_table"]
+__all__ = [
+    "batch_table",
+    "dead_letter_table",
+    "late_frame_table",
+    "ledger_table",
+    "load_table",
+    "meter_table",
+]
 
 _TIME: Final = pa.timestamp("ms", tz="UTC")
 _OFFSETS: Final = pa.struct([("1", pa.int64()), ("2", pa.int64())])
@@ -255,3 +265,102 @@ def _account_rows(batch: Batch, accounts: Sequence[AccountLine]) -> pa.Table:
 
 def _named_types() -> list[tuple[str, pa.DataType]]:
     return [(field.name, field.type) for field in _LEDGER_SCHEMA]
+
+
+_LOAD_SCHEMA: Final = pa.schema(
+    [
+        ("load_id", pa.string()),
+        ("kind", pa.string()),
+        ("group_id", pa.string()),
+        ("engine_id", pa.string()),
+        ("incarnation", pa.string()),
+        ("start_ns", pa.int64()),
+        ("end_ns", pa.int64()),
+        ("event_time", _TIME),
+        ("what", pa.string()),
+        ("amortised_over", pa.uint32()),
+    ]
+)
+
+
+def load_table(loads: Iterable[Load], side: SideInputs) -> pa.Table:
+    """Rows of `loads`, each with the N of the policy in force when it began."""
+    rows = [
+        {
+            **{name: getattr(load, name) for name in Load.__dataclass_fields__},
+            "event_time": load.start_ns // 1_000_000,
+            "amortised_over": side.amortised_over(load.start_ns),
+        }
+        for load in loads
+    ]
+    return pa.Table.from_pylist(rows, _LOAD_SCHEMA)
+
+
+_LATE_SCHEMA: Final = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("topic_partition", pa.uint32()),
+        ("topic_offset", pa.int64()),
+        ("group_id", pa.string()),
+        ("engine_id", pa.string()),
+        ("incarnation", pa.string()),
+        ("sequence", pa.uint64()),
+        ("start_ns", pa.int64()),
+        ("end_ns", pa.int64()),
+        ("event_time", _TIME),
+        ("arrived_at", _TIME),
+    ]
+)
+
+
+def late_frame_table(late_frames: Iterable[LateFrame]) -> pa.Table:
+    """Rows of `late_frames`: where the repair job finds each frame."""
+    rows = [
+        {
+            "topic": late.message.topic,
+            "topic_partition": late.message.partition,
+            "topic_offset": late.message.offset,
+            "group_id": late.group_id,
+            "engine_id": late.engine_id,
+            "incarnation": late.incarnation,
+            "sequence": late.sequence,
+            "start_ns": late.start_ns,
+            "end_ns": late.end_ns,
+            "event_time": late.start_ns // 1_000_000,
+            "arrived_at": late.message.arrival_ns // 1_000_000,
+        }
+        for late in late_frames
+    ]
+    return pa.Table.from_pylist(rows, _LATE_SCHEMA)
+
+
+_DEAD_SCHEMA: Final = pa.schema(
+    [
+        ("topic", pa.string()),
+        ("topic_partition", pa.uint32()),
+        ("topic_offset", pa.int64()),
+        ("key", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("payload", pa.binary()),
+        ("arrived_at", _TIME),
+    ]
+)
+
+
+def dead_letter_table(dead_letters: Iterable[DeadLetter]) -> pa.Table:
+    """Rows of `dead_letters`: the original bytes and what was wrong with them."""
+    rows = [
+        {
+            "topic": letter.message.topic,
+            "topic_partition": letter.message.partition,
+            "topic_offset": letter.message.offset,
+            "key": letter.message.key.decode("utf-8", "replace"),
+            "reason": letter.reason,
+            "detail": letter.detail,
+            "payload": letter.message.value,
+            "arrived_at": letter.message.arrival_ns // 1_000_000,
+        }
+        for letter in dead_letters
+    ]
+    return pa.Table.from_pylist(rows, _DEAD_SCHEMA)

@@ -1,0 +1,162 @@
+-- How the ledger is read. Revisions and replays are resolved here, once: no reader needs FINAL, and a filter on
+-- group, batch or event time reaches the tables' keys. `*_as_of(as_of = '...')` reads what was stored by then,
+-- for ever the same; the plain name reads everything. Sums of microjoules are Int128: a month of ten thousand
+-- GPUs does not fit Int64, which would wrap silently.
+
+CREATE OR REPLACE VIEW batches_as_of{on_cluster} AS
+SELECT *
+FROM batches
+WHERE stored_at <= {as_of:DateTime64(3, 'UTC')}
+QUALIFY row_number() OVER (
+    PARTITION BY group_id, start_ns, event_time, batch_id ORDER BY revision DESC, version DESC
+) = 1
+COMMENT 'Each batch''s highest revision among those stored by as_of';
+
+CREATE OR REPLACE VIEW current_batches{on_cluster} AS
+SELECT *
+FROM batches_as_of(as_of = '2299-12-31 23:59:59.999')
+COMMENT 'Each batch''s highest revision';
+
+CREATE OR REPLACE VIEW ledger_as_of{on_cluster} AS
+SELECT booked.*
+FROM (SELECT * FROM ledger FINAL) AS booked
+INNER JOIN batches_as_of(as_of = {as_of:DateTime64(3, 'UTC')}) AS sealed
+    ON booked.event_time = sealed.event_time
+    AND booked.batch_id = sealed.batch_id
+    AND booked.revision = sealed.revision
+COMMENT 'Rows of each batch''s highest revision among those stored by as_of, each once';
+
+CREATE OR REPLACE VIEW current_ledger{on_cluster} AS
+SELECT *
+FROM ledger_as_of(as_of = '2299-12-31 23:59:59.999')
+COMMENT 'Rows of each batch''s highest revision, each once';
+
+CREATE OR REPLACE VIEW current_transfers{on_cluster} AS
+SELECT *
+FROM (SELECT * FROM transfers FINAL)
+QUALIFY rank() OVER (PARTITION BY kind, load_id ORDER BY revision DESC) = 1
+COMMENT 'Pairs of each load''s highest revision: a restated load replaces its pairs as a whole';
+
+CREATE OR REPLACE VIEW current_loads{on_cluster} AS
+SELECT *
+FROM (SELECT * FROM loads FINAL)
+COMMENT 'Model loads, each once';
+
+-- A counter at an instant, linear between the readings on either side, rounded half up in integers: the same
+-- arithmetic as streams/metering.py, value_at.
+CREATE OR REPLACE VIEW metered{on_cluster} AS
+WITH
+    (at, before_ns, before_uj, after_ns, after_uj) -> toInt128(before_uj) + if(
+        after_ns = before_ns,
+        toInt128(0),
+        intDiv(
+            2 * (toInt128(after_uj) - before_uj) * (toInt128(at) - before_ns) + (toInt128(after_ns) - before_ns),
+            2 * (toInt128(after_ns) - before_ns) + (after_ns = before_ns)
+        )
+    ) AS value_at,
+    (at, before_ns, before_uj, after_ns, after_uj) ->
+        before_ns <= at AND at <= after_ns AND before_uj <= after_uj AS are_ordered
+SELECT
+    event_time,
+    batch_id,
+    revision,
+    meter_id,
+    epoch,
+    kind,
+    source,
+    value_at(to_ns, to_before_ns, to_before_uj, to_after_ns, to_after_uj)
+        - value_at(from_ns, from_before_ns, from_before_uj, from_after_ns, from_after_uj) AS energy_uj,
+    from_ns <= to_ns
+        AND are_ordered(from_ns, from_before_ns, from_before_uj, from_after_ns, from_after_uj)
+        AND are_ordered(to_ns, to_before_ns, to_before_uj, to_after_ns, to_after_uj) AS in_order
+FROM raw_meter FINAL
+COMMENT 'Energy of every meter over every batch, recomputed from the raw readings';
+
+CREATE OR REPLACE VIEW books{on_cluster} AS
+SELECT
+    batch.group_id AS group_id,
+    batch.event_time AS event_time,
+    batch.start_ns AS start_ns,
+    batch.end_ns AS end_ns,
+    batch.batch_id AS batch_id,
+    batch.revision AS revision,
+    meter.gpu_uj AS metered_uj,
+    toInt128(batch.metered_uj) AS stated_uj,
+    toInt128(batch.request_uj) AS request_uj,
+    toInt128(batch.idle_uj) AS idle_uj,
+    toInt128(batch.cold_start_uj) AS cold_start_uj,
+    toInt128(batch.overhead_uj) AS overhead_uj,
+    toInt128(batch.unobserved_uj) AS unobserved_uj,
+    request_uj + idle_uj + cold_start_uj + overhead_uj + unobserved_uj AS booked_uj,
+    booked.energy_uj AS ledger_uj,
+    meter.host_uj AS host_metered_uj,
+    toInt128(batch.host_uj) AS host_stated_uj,
+    booked.host_uj AS host_ledger_uj,
+    arrayFilter(why -> why != '', [
+        if(meter.in_order, '', 'readings_out_of_order'),
+        if(metered_uj = stated_uj, '', 'meter_differs_from_batch'),
+        if(metered_uj = booked_uj, '', 'accounts_differ_from_meter'),
+        if(booked.request_uj = request_uj AND booked.idle_uj = idle_uj AND booked.cold_start_uj = cold_start_uj
+            AND booked.overhead_uj = overhead_uj AND booked.unobserved_uj = unobserved_uj
+            AND ledger_uj = booked_uj, '', 'ledger_differs_from_accounts'),
+        if(host_metered_uj = host_stated_uj AND host_ledger_uj = host_stated_uj, '', 'host_differs')
+    ]) AS why_open,
+    empty(why_open) AS closes
+FROM current_batches AS batch
+LEFT JOIN (
+    SELECT
+        event_time,
+        batch_id,
+        revision,
+        sumIf(energy_uj, kind = 'gpu') AS gpu_uj,
+        sumIf(energy_uj, kind = 'host') AS host_uj,
+        min(in_order) AS in_order
+    FROM metered
+    GROUP BY event_time, batch_id, revision
+) AS meter
+    ON batch.event_time = meter.event_time AND batch.batch_id = meter.batch_id AND batch.revision = meter.revision
+LEFT JOIN (
+    SELECT
+        event_time,
+        batch_id,
+        revision,
+        sumIf(toInt128(ledger.energy_uj), account = 'request') AS request_uj,
+        sumIf(toInt128(ledger.energy_uj), account = 'idle') AS idle_uj,
+        sumIf(toInt128(ledger.energy_uj), account = 'cold_start') AS cold_start_uj,
+        sumIf(toInt128(ledger.energy_uj), account = 'overhead') AS overhead_uj,
+        sumIf(toInt128(ledger.energy_uj), account = 'unobserved') AS unobserved_uj,
+        sum(toInt128(ledger.energy_uj)) AS energy_uj,
+        sum(toInt128(ledger.host_uj)) AS host_uj
+    FROM ledger FINAL
+    GROUP BY event_time, batch_id, revision
+) AS booked
+    ON batch.event_time = booked.event_time AND batch.batch_id = booked.batch_id AND batch.revision = booked.revision
+COMMENT 'Per batch: the meter recomputed from raw readings against the accounts and the ledger; why_open says what differs';
+
+CREATE OR REPLACE VIEW tenant_usage{on_cluster} AS
+SELECT
+    tenant,
+    hour,
+    uniqExactIf((engine_id, incarnation, ordinal), booked) AS requests,
+    sum(energy_uj) AS energy_uj,
+    sum(transferred_uj) AS transferred_uj,
+    sum(host_uj) AS host_uj,
+    sum(prefill_tokens) AS prefill_tokens,
+    sum(decode_tokens) AS decode_tokens,
+    sum(emitted_tokens) AS emitted_tokens
+FROM (
+    SELECT
+        tenant, toStartOfHour(event_time) AS hour, engine_id, incarnation, ordinal, true AS booked,
+        toInt128(current_ledger.energy_uj) AS energy_uj, toInt128(0) AS transferred_uj,
+        toInt128(current_ledger.host_uj) AS host_uj, prefill_tokens, decode_tokens, emitted_tokens
+    FROM current_ledger
+    WHERE account = 'request'
+    UNION ALL
+    SELECT
+        tenant, toStartOfHour(event_time), engine_id, incarnation, ordinal, false,
+        toInt128(0), toInt128(current_transfers.energy_uj), toInt128(current_transfers.host_uj), 0, 0, 0
+    FROM current_transfers
+    WHERE side = 'to'
+)
+GROUP BY tenant, hour
+COMMENT 'Per tenant and hour: energy booked to its requests, and what transfers (cold start, residency) added';
