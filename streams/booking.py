@@ -1,0 +1,222 @@
+"""A closed window becomes a booked batch: meter, accounts, split, integers. Pure: same inputs, same microjoules.
+
+The meter's energy is divided over the accounts by what was expected in each of its steps (`timeline`), the
+busy part over iterations and requests by the energy model and the Shapley value (`split`), all in float;
+whole microjoules are made once, by largest remainder over accounts and requests together.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.identity import batch_id, seed
+from schemas.iterations import IterationFrame
+from schemas.side_inputs import EngineDescriptor
+from streams.assembly import EngineWindow, assemble
+from streams.attribution import apportion
+from streams.batch import AccountLine, Batch, RequestLines
+from streams.metering import collect_readings, measure
+from streams.models import ModelInForce, model_in_force
+from streams.side_inputs import SideInputs
+from streams.split import SplitRules, WindowSplit, split_window
+from streams.timeline import Timeline, divide, lay_out
+from streams.windows import ClosedWindow
+
+__all__ = ["book"]
+
+TIER_TELEMETRY = 3
+
+ROW_OF_BUSY, ROW_OF_IDLE, ROW_OF_GAP, FIRST_ROW_OF_LOADS = 0, 1, 2, 3
+"""Rows of `Timeline.expected_j`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _EnginePart:
+    """One engine process in the batch, and how its energy is split."""
+
+    window: EngineWindow
+    model: ModelInForce
+    split: WindowSplit
+
+
+def book(
+    closed: ClosedWindow, side: SideInputs, rules: SplitRules, *, revision: int = 0, reason: str = ""
+) -> Batch:
+    """Book one closed window; the id derives from group, incarnations and bounds, the seed from the id."""
+    start_ns, end_ns = closed.start_ns, closed.end_ns
+    windows = _engine_windows(closed)
+    identity = batch_id(closed.group_id, [window.incarnation for window in windows], start_ns, end_ns)
+    parts = [_part(window, side, rules, start_ns, seed(identity)) for window in windows]
+    descriptors = _descriptors(closed, windows, side)
+    meters = measure(collect_readings(held.frame for held in closed.energy), start_ns, end_ns)
+    accelerators = [one for one in meters if one.meter.kind == "gpu"]
+    metered_uj = sum(one.energy_uj for one in accelerators)
+    host_uj = sum(one.energy_uj for one in meters if one.meter.kind == "host")
+    timeline = _timeline(closed, parts)
+    weights = _weights(divide(timeline, accelerators), parts)
+    energy_uj = apportion(weights, metered_uj)
+    accounts, requests = _lines(closed, parts, energy_uj, apportion(weights, host_uj))
+    splits = [part.split for part in parts]
+    zone, site = _place(closed, descriptors, side)
+    return Batch(
+        batch_id=identity,
+        revision=revision,
+        reason=reason,
+        group_id=closed.group_id,
+        partition=closed.partition,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        engine_ids=tuple(descriptor.engine_id for descriptor in descriptors),
+        incarnations=tuple(window.incarnation for window in windows),
+        engine_class=_joined(descriptor.engine_class for descriptor in descriptors),
+        model=_joined(descriptor.model for descriptor in descriptors),
+        gpu_model=_joined(descriptor.gpu_model for descriptor in descriptors),
+        zone=zone,
+        site=site,
+        meters=tuple(meters),
+        metered_uj=metered_uj,
+        host_uj=host_uj,
+        accounts=accounts,
+        requests=requests,
+        modelled_uj=round(1e6 * sum(split.modelled_j for split in splits)),
+        gap_ns=timeline.gap_ns,
+        gap_causes=closed.gap_causes,
+        busy_ns=timeline.busy_ns,
+        features=_features(splits, timeline),
+        method=_joined(split.method for split in splits if split.method),
+        permutations=max((split.permutations for split in splits), default=0),
+        evaluations=sum(split.evaluations for split in splits),
+        seed=seed(identity),
+        error_estimate=max((split.error_estimate for split in splits), default=0.0),
+        converged=all(split.converged for split in splits),
+        model_version=_joined(part.model.version for part in parts),
+        model_origin=_joined(part.model.origin for part in parts),
+        tier=TIER_TELEMETRY,
+        closed_by=closed.closed_by,
+        iteration_offsets=_offset_range([held.offset for held in closed.iterations]),
+        energy_offsets=_offset_range([held.offset for held in closed.energy]),
+        iteration_frames=len(closed.iterations),
+        energy_frames=len(closed.energy),
+        ingested_ns=max(held.arrival_ns for held in (*closed.iterations, *closed.energy)),
+    )
+
+
+def _engine_windows(closed: ClosedWindow) -> list[EngineWindow]:
+    """One per engine process, by engine and incarnation; a process with no iteration inside has none."""
+    frames: dict[tuple[str, str], list[IterationFrame]] = defaultdict(list)
+    for held in closed.iterations:
+        frames[held.frame.engine_id, held.frame.incarnation].append(held.frame)
+    windows = [assemble(frames[key], closed.start_ns, closed.end_ns) for key in sorted(frames)]
+    return [window for window in windows if len(window.iteration_start_ns)]
+
+
+def _part(
+    window: EngineWindow, side: SideInputs, rules: SplitRules, start_ns: int, batch_seed: int
+) -> _EnginePart:
+    descriptor = side.engine(window.engine_id, start_ns)
+    assert descriptor is not None, f"intake let {window.engine_id} through without a descriptor"
+    model = model_in_force(descriptor, side, start_ns)
+    return _EnginePart(window, model, split_window(window, model, rules, batch_seed))
+
+
+def _descriptors(
+    closed: ClosedWindow, windows: Sequence[EngineWindow], side: SideInputs
+) -> list[EngineDescriptor]:
+    """Descriptors of the engines attached to the group, also those that ran nothing."""
+    names = {engine for held in closed.energy for engine in held.frame.engines}
+    names |= {window.engine_id for window in windows}
+    found = (side.engine(name, closed.start_ns) for name in sorted(names))
+    return [descriptor for descriptor in found if descriptor is not None]
+
+
+def _place(
+    closed: ClosedWindow, descriptors: Sequence[EngineDescriptor], side: SideInputs
+) -> tuple[str, str]:
+    if descriptors:
+        return descriptors[0].zone, descriptors[0].site
+    return side.place(closed.energy[0].frame.node_id)
+
+
+def _timeline(closed: ClosedWindow, parts: Sequence[_EnginePart]) -> Timeline:
+    def joined(arrays: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+        return np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
+
+    iteration_j = [part.split.iteration_j for part in parts]
+    return lay_out(
+        closed.start_ns,
+        closed.end_ns,
+        joined([part.window.iteration_start_ns for part in parts]),
+        joined([part.window.iteration_end_ns for part in parts]),
+        np.concatenate(iteration_j) if iteration_j else np.zeros(0),
+        idle_power_w=max((part.model.idle_power_w for part in parts), default=1.0),
+        gaps=closed.gaps,
+        loads=[(start, end) for _, _, start, end in closed.loads],
+    )
+
+
+def _weights(by_account_uj: NDArray[np.float64], parts: Sequence[_EnginePart]) -> NDArray[np.float64]:
+    """Microjoules, in float, of idle, gap, each load, each engine's overhead, then every request."""
+    modelled_j = sum(part.split.modelled_j for part in parts)
+    scale = by_account_uj[ROW_OF_BUSY] / modelled_j if modelled_j > 0 else 0.0
+    return np.concatenate(
+        [
+            by_account_uj[ROW_OF_IDLE:],
+            scale * np.asarray([part.split.overhead_j for part in parts]),
+            *(scale * part.split.request_j for part in parts),
+        ]
+    )
+
+
+def _lines(
+    closed: ClosedWindow,
+    parts: Sequence[_EnginePart],
+    energy_uj: NDArray[np.int64],
+    host_uj: NDArray[np.int64],
+) -> tuple[tuple[AccountLine, ...], tuple[RequestLines, ...]]:
+    """Name what `_weights` laid out in order."""
+    owners = [
+        ("idle", "", ""),
+        ("unobserved", "", ""),
+        *(("cold_start", engine_id, load_id) for load_id, engine_id, _, _ in closed.loads),
+        *(("overhead", part.window.engine_id, "") for part in parts),
+    ]
+    accounts = tuple(
+        AccountLine(account, engine_id, load_id, int(energy_uj[index]), int(host_uj[index]))
+        for index, (account, engine_id, load_id) in enumerate(owners)
+    )
+    requests, at = [], len(owners)
+    for part in parts:
+        chosen = slice(at, at + len(part.split.request_j))
+        at = chosen.stop
+        requests.append(
+            RequestLines(
+                window=part.window,
+                energy_uj=energy_uj[chosen],
+                host_uj=host_uj[chosen],
+                half_width_uj=np.ceil(part.split.relative_half_width * energy_uj[chosen]).astype(np.int64),
+                held_ns=part.split.held_ns,
+            )
+        )
+    return accounts, tuple(requests)
+
+
+def _features(splits: Sequence[WindowSplit], timeline: Timeline) -> dict[str, float]:
+    """Sums of the energy model's terms over the batch, and the time beside them: what a fit needs."""
+    totals: dict[str, float] = defaultdict(float)
+    for split in splits:
+        for name, value in split.features.items():
+            totals[name] += value
+    totals["idle_s"] = timeline.idle_ns / 1e9
+    return dict(totals)
+
+
+def _joined(names: Iterable[str]) -> str:
+    """Distinct names in order; nearly always one."""
+    return "+".join(dict.fromkeys(names))
+
+
+def _offset_range(offsets: Sequence[int]) -> tuple[int, int]:
+    return (min(offsets), max(offsets)) if offsets else (-1, -1)

@@ -1,0 +1,257 @@
+"""The pure core of the worker: bytes and offsets in, closed windows and what may be acked out.
+
+No clock and no I/O, so that live traffic, backfill and tests run the same code. The order of calls is the
+commit protocol: `receive` messages, `take` the work that is due, make it durable, then `settle` it; only then
+may the returned offsets be acked. A crash anywhere repeats work, and never loses it.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from schemas.energy import EnergyFrame
+from schemas.errors import InvalidMessage, UnknownEngine
+from schemas.frames import decode_energy, decode_iterations
+from schemas.iterations import IterationFrame
+from schemas.side_input_codec import decode_load
+from schemas.side_inputs import Load
+from schemas.topics import ENERGY, ITERATIONS, LOADS
+from streams.acks import AckQueue
+from streams.side_inputs import SideInputs
+from streams.windows import ClosedWindow, Group, Held, WindowRules, due_windows, forget_sealed
+
+__all__ = ["DeadLetter", "Frontier", "LateFrame", "Message", "Pipeline", "SealedWindow", "Work"]
+
+FUTURE_TOLERANCE_NS: Final = 10_000_000_000
+"""An event dated later than this after its arrival is refused: one bad clock would seal every window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record of a topic; `arrival_ns` is the broker's append time."""
+
+    topic: str
+    partition: int
+    offset: int
+    arrival_ns: int
+    key: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that could not be booked, and why."""
+
+    message: Message
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LateFrame:
+    """A frame whose window was already sealed, by position: the repair job reads it from the topic."""
+
+    message: Message
+    group_id: str
+    engine_id: str
+    incarnation: str
+    sequence: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealedWindow:
+    """A sealed batch's bounds and the last offsets that went into it."""
+
+    start_ns: int
+    end_ns: int
+    last_iteration_offset: int
+    last_energy_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """What the manifest says was sealed, for the partitions at hand."""
+
+    sealed_until_ns: Mapping[str, int] = field(default_factory=dict)
+    """By group: the end of its last sealed window."""
+    replayable: Mapping[str, tuple[SealedWindow, ...]] = field(default_factory=dict)
+    """By group: sealed windows whose frames may be read again, because their offsets are not committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one flush makes durable."""
+
+    windows: tuple[ClosedWindow, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    late_frames: tuple[LateFrame, ...]
+    loads: tuple[Load, ...]
+    finished: tuple[tuple[str, int, int], ...]
+    """(topic, partition, offset) of messages that this flush deals with besides the windows' frames."""
+
+    def __bool__(self) -> bool:
+        return bool(self.windows or self.dead_letters or self.late_frames or self.finished)
+
+
+class Pipeline:
+    """State between messages and durable windows, of the partitions assigned to one worker."""
+
+    def __init__(self, rules: WindowRules, side: SideInputs, frontier: Frontier) -> None:
+        self._rules = rules
+        self._side = side
+        self._frontier = frontier
+        self._groups: dict[str, Group] = {}
+        self._touched: set[str] = set()
+        self._acks: dict[tuple[str, int], AckQueue] = defaultdict(AckQueue)
+        self._dead: list[DeadLetter] = []
+        self._late: list[LateFrame] = []
+        self._loads: list[Load] = []
+        self._finished: list[tuple[str, int, int]] = []
+        self.held_bytes = 0
+        self._sizes: dict[tuple[str, int, int], int] = {}
+
+    @property
+    def groups(self) -> Mapping[str, Group]:
+        """Groups with frames in memory."""
+        return self._groups
+
+    def receive(self, message: Message, *, engines_may_be_unknown: bool = False) -> None:
+        """Take one message in.
+
+        Raises UnknownEngine, having taken nothing, when `engines_may_be_unknown` and no descriptor names the
+        frame's engine: the caller reads the descriptors to their end and calls again without the flag, and
+        then the frame is a dead letter. Every other bad message becomes a dead letter at once.
+        """
+        try:
+            if message.topic == ITERATIONS:
+                self._receive_iterations(message)
+            elif message.topic == ENERGY:
+                self._receive_energy(message)
+            elif message.topic == LOADS:
+                self._loads.append(decode_load(message.value))
+                self._acked_by_flush(message)
+            else:
+                raise InvalidMessage(f"topic {message.topic!r} is not one this worker reads")
+        except UnknownEngine as error:
+            if engines_may_be_unknown:
+                raise
+            self._bury(message, error)
+        except InvalidMessage as error:
+            self._bury(message, error)
+
+    def _receive_iterations(self, message: Message) -> None:
+        frame = decode_iterations(message.value)
+        _check_envelope(message, frame)
+        if self._side.engine(frame.engine_id, frame.start_ns) is None:
+            raise UnknownEngine(
+                f"engine_id {frame.engine_id!r} has no descriptor: publish one to wattledger.engines.v1"
+            )
+        group = self._group(frame.group_id, message.partition)
+        late = self._is_late(group, message, frame.start_ns, frame.end_ns)
+        if late:
+            self._late.append(_late(message, frame, frame.engine_id))
+        wanted = group.sealed_ns is None or frame.end_ns > group.sealed_ns
+        held = Held(frame, message.offset, message.arrival_ns)
+        self._place(message, held=wanted and group.hold_iterations(held))
+
+    def _receive_energy(self, message: Message) -> None:
+        frame = decode_energy(message.value)
+        _check_envelope(message, frame)
+        group = self._group(frame.group_id, message.partition)
+        late = self._is_late(group, message, frame.start_ns, frame.end_ns)
+        if late:
+            self._late.append(_late(message, frame, ""))
+        # A replayed frame may hold the last reading before the frontier: keep it, `forget_sealed` decides.
+        wanted = not late or group.sealed_ns is None or frame.end_ns > group.sealed_ns
+        held = Held(frame, message.offset, message.arrival_ns)
+        self._place(message, held=wanted and group.hold_energy(held))
+
+    def _group(self, group_id: str, partition: int) -> Group:
+        group = self._groups.get(group_id)
+        if group is None:
+            sealed_ns = self._frontier.sealed_until_ns.get(group_id)
+            group = self._groups[group_id] = Group(group_id, partition, sealed_ns)
+        self._touched.add(group_id)
+        return group
+
+    def _is_late(self, group: Group, message: Message, start_ns: int, end_ns: int) -> bool:
+        """Whether a part of the frame lies in a sealed window that did not see it."""
+        if group.sealed_ns is None or start_ns >= group.sealed_ns:
+            return False
+        missed_ns = min(end_ns, group.sealed_ns) - start_ns
+        for window in self._frontier.replayable.get(group.group_id, ()):
+            last = window.last_energy_offset if message.topic == ENERGY else window.last_iteration_offset
+            if message.offset <= last:
+                missed_ns -= max(0, min(end_ns, window.end_ns) - max(start_ns, window.start_ns))
+        return missed_ns > 0
+
+    def _place(self, message: Message, *, held: bool) -> None:
+        if held:
+            self._acks[message.topic, message.partition].receive(message.offset)
+            self._sizes[message.topic, message.partition, message.offset] = len(message.value)
+            self.held_bytes += len(message.value)
+        else:
+            self._acked_by_flush(message)
+
+    def _acked_by_flush(self, message: Message) -> None:
+        self._acks[message.topic, message.partition].receive(message.offset)
+        self._finished.append((message.topic, message.partition, message.offset))
+
+    def _bury(self, message: Message, error: InvalidMessage) -> None:
+        self._acked_by_flush(message)
+        self._dead.append(DeadLetter(message, error.reason, str(error)))
+
+    def take(self, most_windows: int = 500) -> Work:
+        """The work that is due, at most about `most_windows` windows of it; what is taken is not given again."""
+        windows: list[ClosedWindow] = []
+        for group_id in sorted(self._touched):
+            windows += due_windows(self._groups[group_id], self._rules)
+            self._touched.discard(group_id)
+            if len(windows) >= most_windows:
+                break
+        work = Work(
+            tuple(windows), tuple(self._dead), tuple(self._late), tuple(self._loads), tuple(self._finished)
+        )
+        self._dead, self._late, self._loads, self._finished = [], [], [], []
+        return work
+
+    def settle(self, work: Work) -> dict[tuple[str, int], list[int]]:
+        """`work` is durable: returns, by topic and partition, the offsets that may now be acked, in order."""
+        for topic, partition, offset in work.finished:
+            self._acks[topic, partition].finish(offset)
+        durable = {closed.group_id: closed.end_ns for closed in work.windows}
+        for group_id, durable_ns in durable.items():
+            group = self._groups[group_id]
+            dropped = forget_sealed(group, durable_ns)
+            for topic, offsets in zip((ITERATIONS, ENERGY), dropped, strict=True):
+                for offset in offsets:
+                    self._acks[topic, group.partition].finish(offset)
+                    self.held_bytes -= self._sizes.pop((topic, group.partition, offset))
+        return {key: released for key, queue in self._acks.items() if (released := queue.release())}
+
+
+def _check_envelope(message: Message, frame: IterationFrame | EnergyFrame) -> None:
+    key = message.key.decode("utf-8", "replace")
+    if key != frame.group_id:
+        raise InvalidMessage(f"key {key!r} is not the frame's group_id {frame.group_id!r}")
+    ahead_ns = frame.end_ns - message.arrival_ns
+    if ahead_ns > FUTURE_TOLERANCE_NS:
+        raise InvalidMessage(
+            f"end_ns {frame.end_ns} lies {ahead_ns / 1e9:.1f} s after the message's arrival: "
+            "set the node's clock (chrony or ntpd)"
+        )
+
+
+def _late(message: Message, frame: IterationFrame | EnergyFrame, engine_id: str) -> LateFrame:
+    return LateFrame(
+        message=message,
+        group_id=frame.group_id,
+        engine_id=engine_id,
+        incarnation=frame.incarnation,
+        sequence=frame.sequence,
+        start_ns=frame.start_ns,
+        end_ns=frame.end_ns,
+    )

@@ -1,0 +1,89 @@
+"""Versioned facts in force at an instant: which engine, energy model and policy a batch is booked with.
+
+Event time decides: the version whose `effective_from_ns` is the latest not after the instant. Nothing here
+knows Kafka; the worker fills it from the compacted topics before the gate opens.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Final, Generic, Protocol, TypeVar
+
+from schemas.side_inputs import EngineDescriptor, ModelVersion, Policy
+
+__all__ = ["DEFAULT_AMORTISED_OVER", "SideInputs"]
+
+DEFAULT_AMORTISED_OVER: Final = 1000
+"""N of the cold-start policy where none is published: a load's energy is shared by its first 1000 requests."""
+
+
+class _Versioned(Protocol):
+    @property
+    def effective_from_ns(self) -> int: ...
+
+
+Fact = TypeVar("Fact", bound=_Versioned)
+
+
+@dataclass(slots=True)
+class _History(Generic[Fact]):
+    """Versions of one key, ascending; a republished effective_from replaces its fact."""
+
+    from_ns: list[int] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
+
+    def add(self, fact: Fact) -> None:
+        at = bisect_right(self.from_ns, fact.effective_from_ns)
+        if at and self.from_ns[at - 1] == fact.effective_from_ns:
+            self.facts[at - 1] = fact
+        else:
+            self.from_ns.insert(at, fact.effective_from_ns)
+            self.facts.insert(at, fact)
+
+    def at(self, instant_ns: int) -> Fact | None:
+        index = bisect_right(self.from_ns, instant_ns)
+        return self.facts[index - 1] if index else None
+
+
+@dataclass(slots=True)
+class SideInputs:
+    """Every version of every fact, by key."""
+
+    engines: dict[str, _History[EngineDescriptor]] = field(default_factory=dict)
+    models: dict[str, _History[ModelVersion]] = field(default_factory=dict)
+    policies: dict[str, _History[Policy]] = field(default_factory=dict)
+    node_zones: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def add_engine(self, descriptor: EngineDescriptor) -> None:
+        """Take a descriptor in."""
+        self.engines.setdefault(descriptor.engine_id, _History()).add(descriptor)
+        self.node_zones[descriptor.node_id] = (descriptor.zone, descriptor.site)
+
+    def add_model(self, version: ModelVersion) -> None:
+        """Take an energy model in."""
+        self.models.setdefault(version.engine_class, _History()).add(version)
+
+    def add_policy(self, policy: Policy) -> None:
+        """Take a policy in."""
+        self.policies.setdefault(policy.name, _History()).add(policy)
+
+    def engine(self, engine_id: str, at_ns: int) -> EngineDescriptor | None:
+        """The engine's descriptor in force at `at_ns`, or its first: an engine is what it will say it is."""
+        history = self.engines.get(engine_id)
+        if history is None:
+            return None
+        return history.at(at_ns) or history.facts[0]
+
+    def model(self, engine_class: str, at_ns: int) -> ModelVersion | None:
+        """The energy model in force at `at_ns`; None before the first."""
+        history = self.models.get(engine_class)
+        return history.at(at_ns) if history else None
+
+    def amortised_over(self, at_ns: int) -> int:
+        """N of the `cold_start` policy in force at `at_ns`."""
+        history = self.policies.get("cold_start")
+        policy = history.at(at_ns) if history else None
+        return int(policy.values["amortise_over"]) if policy else DEFAULT_AMORTISED_OVER
+
+    def place(self, node_id: str) -> tuple[str, str]:
+        """(zone, site) of a node, by any engine on it; empty where none is known."""
+        return self.node_zones.get(node_id, ("", ""))

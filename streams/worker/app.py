@@ -1,0 +1,73 @@
+"""The Faust application: three agents that only hand messages on, and the shell that owns everything else."""
+
+import os
+from typing import Any, Final
+
+import faust
+
+from schemas.topics import ENERGY, ITERATIONS, LOADS
+from streams.worker.settings import WorkerSettings
+from streams.worker.shell import Shell
+
+__all__ = ["create_app"]
+
+CO_PARTITIONED: Final = (ITERATIONS, ENERGY, LOADS)
+
+
+def create_app(settings: WorkerSettings, shell: Shell, data_dir: str) -> faust.App:
+    """The application of one worker; `shell` does the work, Faust brings messages and partitions.
+
+    Each option that is not a default answers a failure that was reproduced; docs/architecture.md lists them.
+    """
+    os.makedirs(data_dir, exist_ok=True)  # noqa: PTH103 - Faust wants the directory's parent to exist
+    app = faust.App(
+        settings.group,
+        broker=[f"kafka://{server}" for server in settings.kafka.split(",")],
+        datadir=data_dir,
+        key_serializer="raw",
+        value_serializer="raw",
+        store="memory://",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        # 0 would switch to round-robin assignment when there are no tables, and break co-partitioning.
+        table_standby_replicas=1,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=1024,
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.instance_id or None,
+        broker_commit_interval=settings.commit_interval_s,
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.heartbeat_s,
+        worker_redirect_stdouts=False,
+        web_enabled=False,
+    )
+    for name in CO_PARTITIONED:
+        app.agent(
+            app.topic(name, key_serializer="raw", value_serializer="raw"), name=name, concurrency=1
+        )(_ingest(shell))
+
+    @app.on_partitions_revoked.connect
+    async def on_revoked(sender: faust.App, revoked: Any, **kwargs: Any) -> None:
+        del sender, revoked, kwargs
+        await shell.close_gate()
+
+    @app.on_partitions_assigned.connect
+    async def on_assigned(sender: faust.App, assigned: Any, **kwargs: Any) -> None:
+        del kwargs
+        await shell.open_gate({(tp.topic, tp.partition) for tp in assigned}, sender.consumer)
+
+    @app.task
+    async def flush() -> None:
+        await shell.flush_forever(lambda: app.should_stop)
+
+    return app
+
+
+def _ingest(shell: Shell) -> Any:
+    """An agent that acks nothing and lets no exception out: Faust acks an event whose agent raises."""
+
+    async def ingest(stream: Any) -> None:
+        async for event in stream.noack().events():
+            await shell.receive(event)
+
+    return ingest

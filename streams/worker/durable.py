@@ -1,0 +1,117 @@
+"""Makes one flush durable, in the protocol's order: rows, then the manifest, then (elsewhere) the acks.
+
+Runs on one thread of its own: the embedded database wants one, and the event loop must stay free for the
+group's heartbeats however long the database is away.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+
+from schemas.errors import DatabaseUnavailable
+from streams.batch import ACCOUNTS, Batch
+from streams.booking import book
+from streams.ledger.rows import (
+    batch_table,
+    dead_letter_table,
+    late_frame_table,
+    ledger_table,
+    load_table,
+    meter_table,
+)
+from streams.ledger.sink import Sink
+from streams.pipeline import DeadLetter, Work
+from streams.side_inputs import SideInputs
+from streams.split import SplitRules
+from streams.worker.metrics import WorkerMetrics
+
+__all__ = ["Durable"]
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_S: Final = 0.2
+LONGEST_RETRY_S: Final = 5.0
+"""A database that returns is noticed within this; in between, partitions are paused and nothing is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """What writing a flush needs."""
+
+    sink: Sink
+    side: SideInputs
+    split: SplitRules
+    metrics: WorkerMetrics
+    publish_dead_letters: Callable[[tuple[DeadLetter, ...]], None]
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def stop(self) -> None:
+        """Give up waiting for a database that is away."""
+        self.stopped.set()
+
+    def write(self, work: Work) -> bool:
+        """Book and insert `work`, retrying until the database takes it; False when told to stop first."""
+        with self.metrics.flush_seconds.time():
+            batches = [book(closed, self.side, self.split) for closed in work.windows]
+            for batch in batches:
+                _must_balance(batch, self.metrics)
+            tables = _tables(work, batches, self.side)
+            manifest = batch_table(batches)
+            self.publish_dead_letters(work.dead_letters)
+            if not self._insert(tables, manifest):
+                return False
+        self._count(work, batches)
+        return True
+
+    def _insert(self, tables: dict[str, pa.Table], manifest: pa.Table) -> bool:
+        pause_s = FIRST_RETRY_S
+        while True:
+            try:
+                self.sink.write(tables, manifest)
+            except DatabaseUnavailable as error:
+                self.metrics.insert_retries.inc()
+                log.warning("database away, trying again in %.1f s: %s", pause_s, error)
+            else:
+                return True
+            if self.stopped.wait(pause_s):
+                return False
+            pause_s = min(2 * pause_s, LONGEST_RETRY_S)
+
+    def _count(self, work: Work, batches: list[Batch]) -> None:
+        self.metrics.batches.inc(len(batches))
+        for account in ACCOUNTS:
+            joules = sum(batch.account_uj(account) for batch in batches) / 1e6
+            self.metrics.energy_joules.labels(account).inc(joules)
+        for letter in work.dead_letters:
+            self.metrics.dead_letters.labels(letter.message.topic, letter.reason).inc()
+        for late in work.late_frames:
+            self.metrics.late_frames.labels(late.message.topic).inc()
+        if batches:
+            newest_ns = max(batch.end_ns for batch in batches)
+            self.metrics.watermark_delay_seconds.set(time.time() - newest_ns / 1e9)
+
+
+def _tables(work: Work, batches: list[Batch], side: SideInputs) -> dict[str, pa.Table]:
+    tables = {
+        "ledger": ledger_table(batches),
+        "raw_meter": meter_table(batches),
+        "loads": load_table(work.loads, side),
+        "late_frames": late_frame_table(work.late_frames),
+        "dead_letters": dead_letter_table(work.dead_letters),
+    }
+    return {name: table for name, table in tables.items() if table.num_rows}
+
+
+def _must_balance(batch: Batch, metrics: WorkerMetrics) -> None:
+    """A batch that does not close is a bug of ours: stop before it becomes somebody's bill."""
+    booked_uj = sum(batch.account_uj(account) for account in ACCOUNTS)
+    if booked_uj != batch.metered_uj:
+        metrics.unbalanced.inc()
+        raise AssertionError(
+            f"batch {batch.batch_id} of {batch.group_id}: booked {booked_uj} µJ, metered {batch.metered_uj} µJ"
+        )

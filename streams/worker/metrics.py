@@ -1,0 +1,60 @@
+"""Every metric of the worker, in one place: name, kind, unit and meaning."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+__all__ = ["WorkerMetrics"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerMetrics:
+    """The worker's metrics on one registry."""
+
+    registry: CollectorRegistry
+    messages: Counter
+    dead_letters: Counter
+    late_frames: Counter
+    batches: Counter
+    energy_joules: Counter
+    unbalanced: Counter
+    held_bytes: Gauge
+    watermark_delay_seconds: Gauge
+    flush_seconds: Histogram
+    insert_retries: Counter
+
+    @classmethod
+    def create(cls) -> "WorkerMetrics":
+        """A fresh set on its own registry."""
+        registry = CollectorRegistry()
+        return cls(
+            registry=registry,
+            messages=Counter("wattledger_messages", "messages received", ["topic"], registry=registry),
+            dead_letters=Counter(
+                "wattledger_dead_letters", "messages that could not be booked", ["topic", "reason"], registry=registry
+            ),
+            late_frames=Counter(
+                "wattledger_late_frames", "frames that came after their window was sealed", ["topic"], registry=registry
+            ),
+            batches=Counter("wattledger_batches", "batches made durable", registry=registry),
+            energy_joules=Counter(
+                "wattledger_energy_joules", "accelerator energy booked, by account", ["account"], registry=registry
+            ),
+            unbalanced=Counter(
+                "wattledger_unbalanced_batches",
+                "batches whose accounts did not sum to the meter: must stay 0, such a batch is never written",
+                registry=registry,
+            ),
+            held_bytes=Gauge("wattledger_held_bytes", "frames held for open windows, as on the wire", registry=registry),
+            watermark_delay_seconds=Gauge(
+                "wattledger_watermark_delay_seconds",
+                "age of the latest event of the last flush when it became queryable",
+                registry=registry,
+            ),
+            flush_seconds=Histogram(
+                "wattledger_flush_seconds", "booking and inserting one flush", registry=registry
+            ),
+            insert_retries=Counter(
+                "wattledger_insert_retries", "flushes tried again after the database failed", registry=registry
+            ),
+        )

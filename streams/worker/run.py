@@ -1,0 +1,68 @@
+"""Assembles one worker from its settings and runs it until it is told to stop."""
+
+import asyncio
+import logging
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+import faust
+import uvloop
+from prometheus_client import start_http_server
+
+from streams.ledger.client import connect
+from streams.ledger.migrations import require_current
+from streams.ledger.sink import ClickHouseSink
+from streams.side_inputs import SideInputs
+from streams.worker.app import create_app
+from streams.worker.dead_letters import DeadLetterTopic
+from streams.worker.durable import Durable
+from streams.worker.frontier import FrontierReader
+from streams.worker.metrics import WorkerMetrics
+from streams.worker.settings import WorkerSettings
+from streams.worker.shell import Shell
+from streams.worker.side_reader import SideReader
+
+__all__ = ["run_worker"]
+
+
+def run_worker(settings: WorkerSettings) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises BrokerUnavailable, DatabaseUnavailable or MigrationError where it cannot start.
+    """
+    # The embedded database answers one thread only; a server does not mind.
+    thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+    client = thread.submit(connect, settings.clickhouse).result()
+    thread.submit(require_current, client).result()
+    metrics = WorkerMetrics.create()
+    side = SideInputs()
+    dead_letters = DeadLetterTopic(settings.kafka)
+    side_reader = SideReader(settings.kafka, side, dead_letters.publish_side_input)
+    side_reader.refresh()
+    if settings.metrics_port:
+        start_http_server(settings.metrics_port, registry=metrics.registry)
+
+    uvloop.install()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    with tempfile.TemporaryDirectory(prefix="wattledger-worker-") as data_dir:
+        durable = Durable(ClickHouseSink(client), side, settings.split, metrics, dead_letters.publish)
+        shell = Shell(
+            settings=settings,
+            side=side,
+            side_reader=side_reader,
+            frontier=FrontierReader(client, settings.kafka, settings.group),
+            durable=durable,
+            metrics=metrics,
+            thread=thread,
+        )
+        app = create_app(settings, shell, data_dir)
+        worker = faust.Worker(app, loop=loop, loglevel="WARNING", quiet=True, redirect_stdouts=False)
+        logging.getLogger("streams").setLevel(logging.INFO)
+        try:
+            worker.execute_from_commandline()
+        finally:
+            durable.stop()
+            thread.submit(client.close).result()
+            thread.shutdown()
+            side_reader.close()

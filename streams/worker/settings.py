@@ -1,0 +1,41 @@
+"""Settings of a worker; each says what it costs to move it."""
+
+from dataclasses import dataclass, field
+
+from streams.split import SplitRules
+from streams.windows import WindowRules
+
+__all__ = ["WorkerSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker is told; built by the command line from environment and TOML."""
+
+    kafka: str
+    """Bootstrap servers, `host:port[,host:port]`."""
+    clickhouse: str
+    """DSN: `https://user:password@host:8443/database` or `chdb:///absolute/path`."""
+    group: str = "wattledger"
+    """Consumer group: workers of one group share the partitions."""
+    instance_id: str = ""
+    """Static membership (the pod's name): a restart within the session time-out moves no partition."""
+    session_timeout_s: float = 12.0
+    """A dead worker's partitions move after this; Faust's own default of 60 s means a minute without books."""
+    heartbeat_s: float = 3.0
+    commit_interval_s: float = 1.0
+    """What a crash re-reads, and nothing else: the manifest skips what is sealed."""
+    flush_interval_s: float = 0.25
+    """Latency of a closed window against the number of inserts per second."""
+    flush_windows: int = 500
+    """Windows per insert: fewer cost throughput (an insert has 4-10 ms of fixed cost), more cost memory."""
+    most_held_bytes: int = 512 * 1024 * 1024
+    """Frames held in memory, as on the wire: above this the worker stops reading until windows close."""
+    most_lead_s: float = 60.0
+    """How far one of the co-partitioned topics may run ahead of the others when catching up."""
+    dead_letter_ratio: float = 0.1
+    """More bad messages than this among the last thousand stop the worker: a topic is not to be drained."""
+    metrics_port: int = 0
+    """Prometheus endpoint; 0 for none."""
+    windows: WindowRules = field(default_factory=WindowRules)
+    split: SplitRules = field(default_factory=SplitRules)

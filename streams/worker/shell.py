@@ -1,0 +1,231 @@
+"""What stands between Faust and the pure pipeline: the gate, the flow, the flushes, the acks.
+
+After every assignment the state is dropped and built anew from the manifest, before a single message is let
+in; messages fetched under an earlier assignment are dropped, for they will be read again. An error that is
+nobody's input ends the process at once (`os._exit`): a clean shutdown would commit.
+"""
+
+import asyncio
+import logging
+import os
+import traceback
+from collections import deque
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from faust.types import TP
+
+from schemas.errors import UnknownEngine, WattledgerError
+from schemas.topics import ENERGY, ITERATIONS
+from streams.pipeline import Message, Pipeline
+from streams.side_inputs import SideInputs
+from streams.worker.durable import Durable
+from streams.worker.frontier import FrontierReader
+from streams.worker.metrics import WorkerMetrics
+from streams.worker.settings import WorkerSettings
+from streams.worker.side_reader import SideReader
+
+__all__ = ["Shell"]
+
+log = logging.getLogger(__name__)
+
+EXIT_BUG: Final = 70
+"""Exit status of an internal error (sysexits: EX_SOFTWARE): restart me, nothing was acked."""
+EXIT_REFUSED: Final = 2
+"""Exit status where the message says what a user must do."""
+RECENT_MESSAGES: Final = 1000
+FEWEST_DEAD_LETTERS: Final = 50
+"""The dead-letter ratio is judged over this many messages, once there are at least so many dead letters."""
+
+WAIT_S: Final = 0.02
+"""How often a message that must wait looks again."""
+
+Position = tuple[str, int]
+_PARTNER: Final = {ITERATIONS: ENERGY, ENERGY: ITERATIONS}
+
+
+class Shell:
+    """One worker's mutable state; every method runs on the event loop, writing on one thread of its own."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        side: SideInputs,
+        side_reader: SideReader,
+        frontier: FrontierReader,
+        durable: Durable,
+        metrics: WorkerMetrics,
+        thread: ThreadPoolExecutor,
+    ) -> None:
+        self._settings = settings
+        self._side = side
+        self._side_reader = side_reader
+        self._frontier = frontier
+        self._durable = durable
+        self._metrics = metrics
+        self._thread = thread
+        self._gate = asyncio.Event()
+        self._flushing = asyncio.Lock()
+        self._pipeline: Pipeline | None = None
+        self._events: dict[tuple[str, int, int], Any] = {}
+        self._assigned: frozenset[Position] = frozenset()
+        self._consumer: Any = None
+        self._seen_ns: dict[Position, int] = {}
+        self._seen_offset: dict[Position, int] = {}
+        self._waiting: set[str] = set()
+        self._received = 0
+        self._recently_dead: deque[bool] = deque(maxlen=RECENT_MESSAGES)
+
+    async def close_gate(self) -> None:
+        """Partitions are being taken: forget everything unsealed, it will be read again."""
+        self._gate.clear()
+        self._pipeline = None
+        self._events.clear()
+
+    async def open_gate(self, assigned: Collection[Position], consumer: Any) -> None:
+        """Partitions were given: read the manifest's frontier, then let messages in."""
+        try:
+            self._gate.clear()
+            self._events.clear()
+            self._consumer = consumer
+            self._assigned = frozenset(p for p in assigned if p[0] in (ITERATIONS, ENERGY))
+            _must_be_co_partitioned(self._assigned)
+            async with self._flushing:  # what an earlier assignment still writes belongs to the frontier
+                frontier = await self._on_thread(
+                    self._frontier.read, sorted({partition for _, partition in self._assigned})
+                )
+            await self._on_thread(self._side_reader.refresh)
+            self._pipeline = Pipeline(self._settings.windows, self._side, frontier)
+            self._seen_ns.clear()
+            self._seen_offset.clear()
+            self._gate.set()
+            log.info(
+                "gate open: %d partitions, %d groups sealed before",
+                len(self._assigned) // 2,
+                len(frontier.sealed_until_ns),
+            )
+        except Exception as error:  # noqa: BLE001 - Faust would carry on with an unread frontier
+            _die(error)
+
+    async def receive(self, event: Any) -> None:
+        """Take one Faust event in; waits while the gate is closed, memory is full, or its topic leads."""
+        try:
+            await self._gate.wait()
+            record = event.message
+            if record.generation_id != event.app.consumer_generation_id:
+                return
+            message = Message(
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                arrival_ns=round(record.timestamp * 1000) * 1_000_000,
+                key=record.key or b"",
+                value=record.value or b"",
+            )
+            await self._in_step(message)
+            pipeline = self._pipeline
+            if pipeline is None or record.generation_id != event.app.consumer_generation_id:
+                return
+            try:
+                pipeline.receive(message, engines_may_be_unknown=True)
+            except UnknownEngine:
+                await self._on_thread(self._side_reader.refresh)
+                if pipeline is not self._pipeline:
+                    return
+                pipeline.receive(message)
+            self._events[message.topic, message.partition, message.offset] = event
+            self._received += 1
+            self._metrics.messages.labels(message.topic).inc()
+        except Exception as error:  # noqa: BLE001 - Faust acks an event whose agent raises
+            _die(error)
+
+    async def _in_step(self, message: Message) -> None:
+        """Hold a message back while the database is away and memory full, or while its topic leads too far."""
+        while self._must_wait(message):
+            self._waiting.add(message.topic)
+            await asyncio.sleep(WAIT_S)
+        self._waiting.discard(message.topic)
+        position = (message.topic, message.partition)
+        self._seen_ns[position] = message.arrival_ns
+        self._seen_offset[position] = message.offset
+
+    def _must_wait(self, message: Message) -> bool:
+        pipeline = self._pipeline
+        if pipeline is None:
+            return False
+        if pipeline.held_bytes > self._settings.most_held_bytes and self._flushing.locked():
+            return True
+        other_topic = _PARTNER.get(message.topic)
+        if other_topic is None or other_topic in self._waiting:
+            return False
+        other = (other_topic, message.partition)
+        lead_ns = message.arrival_ns - self._seen_ns.get(other, message.arrival_ns)
+        if lead_ns <= self._settings.most_lead_s * 1e9:
+            return False
+        end = self._consumer.highwater(TP(*other))
+        return end is not None and self._seen_offset[other] + 1 < end
+
+    async def flush_forever(self, stopping: Callable[[], bool]) -> None:
+        """Every flush interval make what is due durable, then ack it; at once again while there is more."""
+        try:
+            while not stopping():
+                more = self._gate.is_set() and await self._flush()
+                await asyncio.sleep(0 if more else self._settings.flush_interval_s)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing may be acked after a failed flush
+            _die(error)
+
+    async def _flush(self) -> bool:
+        async with self._flushing:
+            pipeline = self._pipeline
+            if pipeline is None:
+                return False
+            work = pipeline.take(self._settings.flush_windows)
+            self._metrics.held_bytes.set(pipeline.held_bytes)
+            if not work:
+                return False
+            self._guard_dead_letters(len(work.dead_letters))
+            written = await self._on_thread(self._durable.write, work)
+            if not written or pipeline is not self._pipeline:
+                return False  # stopped, or another worker's partitions by now: they will be read again
+            for (topic, partition), offsets in pipeline.settle(work).items():
+                for offset in offsets:
+                    self._events.pop((topic, partition, offset)).ack()
+            return len(work.windows) >= self._settings.flush_windows
+
+    def _guard_dead_letters(self, dead: int) -> None:
+        self._recently_dead.extend([False] * (self._received - dead) + [True] * dead)
+        self._received = 0
+        bad = sum(self._recently_dead)
+        if bad >= FEWEST_DEAD_LETTERS and bad > self._settings.dead_letter_ratio * RECENT_MESSAGES:
+            raise WattledgerError(
+                f"{bad} of the last {RECENT_MESSAGES} messages were refused: stopping before a topic is drained; "
+                "see the table dead_letters for the reasons, mend the producer, and start the worker again"
+            )
+
+    async def _on_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def _must_be_co_partitioned(assigned: Collection[Position]) -> None:
+    iterations = {partition for topic, partition in assigned if topic == ITERATIONS}
+    energy = {partition for topic, partition in assigned if topic == ENERGY}
+    if iterations != energy:
+        raise WattledgerError(
+            f"partitions of {ITERATIONS} {sorted(iterations)} and {ENERGY} {sorted(energy)} differ: "
+            "give both topics the same number of partitions"
+        )
+
+
+def _die(error: BaseException) -> None:
+    """End the process without a clean shutdown: what is not durable must not be committed."""
+    if isinstance(error, WattledgerError):
+        log.critical("%s", error)
+        status = EXIT_REFUSED
+    else:
+        log.critical("internal error, nothing is acked\n%s", "".join(traceback.format_exception(error)))
+        status = EXIT_BUG
+    logging.shutdown()
+    os._exit(status)

@@ -1,0 +1,109 @@
+"""Reads the compacted topics to their end: descriptors, energy models and policies, before the gate opens."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from schemas.errors import BrokerUnavailable, InvalidMessage
+from schemas.side_input_codec import decode_engine, decode_model, decode_policy
+from schemas.topics import ENGINES, MODELS, POLICIES
+from streams.side_inputs import SideInputs
+
+__all__ = ["SideReader"]
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT_S: Final = 10.0
+"""One broker round trip; longer means the broker is away, and the caller says so."""
+
+
+class SideReader:
+    """Follows the compacted topics from their beginning; `refresh` reads to what is their end now."""
+
+    def __init__(self, bootstrap: str, side: SideInputs, bury: Callable[[str, int, int, bytes, str], None]) -> None:
+        self._bootstrap = bootstrap
+        self._take: Mapping[str, Callable[[bytes], None]] = {
+            ENGINES: lambda value: side.add_engine(decode_engine(value)),
+            MODELS: lambda value: side.add_model(decode_model(value)),
+            POLICIES: lambda value: side.add_policy(decode_policy(value)),
+        }
+        self._bury = bury
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "wattledger-side-inputs",  # required by the client; nothing is ever committed
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        self._next: dict[tuple[str, int], int] = {}
+
+    def refresh(self) -> None:
+        """Read every side topic to its present end. Raises BrokerUnavailable."""
+        try:
+            ends = self._ends()
+            behind = {key: end for key, end in ends.items() if self._next.get(key, 0) < end}
+            if behind:
+                self._read(behind)
+        except KafkaException as error:
+            raise BrokerUnavailable(
+                f"side inputs could not be read from {self._bootstrap}: {error.args[0].str()}; "
+                "check WATTLEDGER_KAFKA and that the topics exist (wattledger doctor)"
+            ) from error
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()
+
+    def _ends(self) -> dict[tuple[str, int], int]:
+        ends = {}
+        for topic in self._take:
+            found = self._consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+            if found.error is not None:
+                raise BrokerUnavailable(
+                    f"topic {topic} does not exist on {self._bootstrap}: create it with `wattledger topics create`"
+                )
+            for partition in found.partitions:
+                low, high = self._consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=_TIMEOUT_S
+                )
+                self._next.setdefault((topic, partition), low)
+                ends[topic, partition] = high
+        return ends
+
+    def _read(self, ends: Mapping[tuple[str, int], int]) -> None:
+        self._consumer.assign(
+            [TopicPartition(topic, partition, self._next[topic, partition]) for topic, partition in ends]
+        )
+        waiting = {key for key, end in ends.items() if self._next[key] < end}
+        deadline = time.monotonic() + _TIMEOUT_S
+        while waiting:
+            message = self._consumer.poll(0.5)
+            if message is not None and message.error() is None:
+                key = (message.topic(), message.partition())
+                self._next[key] = message.offset() + 1
+                self._receive(message.topic(), message.partition(), message.offset(), message.value())
+                deadline = time.monotonic() + _TIMEOUT_S
+            # Compaction and transaction markers leave holes: the position says where reading stands.
+            for position in self._consumer.position([TopicPartition(*key) for key in waiting]):
+                key = (position.topic, position.partition)
+                if position.offset >= ends[key]:
+                    self._next[key] = max(self._next[key], position.offset)
+                    waiting.discard(key)
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(
+                    f"side inputs: no answer from {self._bootstrap} within {_TIMEOUT_S:.0f} s, "
+                    f"{len(waiting)} partitions unread; check the broker"
+                )
+
+    def _receive(self, topic: str, partition: int, offset: int, value: bytes | None) -> None:
+        if value is None:
+            return
+        try:
+            self._take[topic](value)
+        except InvalidMessage as error:
+            log.warning("side input refused: %s[%d]@%d: %s", topic, partition, offset, error)
+            self._bury(topic, partition, offset, value, str(error))
