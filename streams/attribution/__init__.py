@@ -16,6 +16,7 @@ from streams.attribution.attribute import (
 from streams.attribution.energy_model import EnergyModel, iteration_energy
 from streams.attribution.games import Estimate, SumGame
 from streams.attribution.hinges import Hinge
+from streams.attribution.time_game import TimeModel, held_time
 from streams.attribution.trace import Trace
 
 __all__ = [
@@ -25,11 +26,13 @@ __all__ = [
     "Hinge",
     "IterationRows",
     "SumGame",
+    "TimeModel",
     "Trace",
     "TraceAttribution",
     "apportion",
     "attribute",
     "attribute_trace",
+    "held_time",
     "iteration_energy",
     "largest_remainder",
     "shapley",

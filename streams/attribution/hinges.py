@@ -120,7 +120,8 @@ def _equal_decodes(sums: IterationSums, hinge: Hinge, open_: Bools, shares: Hing
     equal = open_ & (sums.decode == sums.requests)
     total = alpha * sums.decode[equal]
     shares.slope[equal] = (total - hinge.threshold) / total
-    return np.logical_and(open_, ~equal)
+    still: Bools = open_ & ~equal
+    return still
 
 
 def _wide_singled_out(

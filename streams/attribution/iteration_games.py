@@ -32,10 +32,11 @@ def iteration_game(
     """
     n = new_tokens.size
     hinges = model.all_hinges
-    linear: Floats = model.request_j + model.prefill_token_j * (new_tokens - 1)
-    linear = linear + (model.context_token_j + model.attention_j * new_tokens) * context_tokens
+    q = new_tokens.astype(np.float64)
+    linear = model.request_j + model.prefill_token_j * (q - 1.0)
+    linear = linear + (model.context_token_j + model.attention_j * q) * context_tokens
     linear = linear + model.padding_token_j * padding / n
-    columns: list[Floats] = [np.ones(n), linear, new_tokens.astype(np.float64)]
+    columns: list[Floats] = [np.ones(n), linear, q]
     columns += [hinge.demand(new_tokens, context_tokens) for hinge in hinges]
     adapters = _indicators(adapter) if model.adapter_j > 0 else []
     prefixes = _indicators(prefix_group) if model.prefix_group_j > 0 else []
