@@ -1,18 +1,18 @@
 """Every error wattledger raises on purpose.
 
-    WattledgerError                  a user can act on the message
-    ├── ConfigurationError           a setting is missing or wrong; the message names it and the fix
-    ├── BrokerUnavailable            no Kafka; what was tried, where, what to set
-    ├── DatabaseUnavailable          no ClickHouse; what was tried, where, what to set
-    │   └── DatabaseBusy             an embedded database is open in another process
-    ├── MigrationError               the database's schema is not what this version expects
-    ├── InvalidMessage               bytes that are not what a topic promises; goes to the dead letters
-    │   ├── UnknownVersion           a frame of a version this program does not know
-    │   ├── MalformedMessage         truncated, random or contradictory bytes
-    │   └── UnknownEngine            a frame of an engine that no descriptor names
-    ├── MeterError                   a meter cannot be read
-    ├── AttributionError             a game or a fit that has no answer
-    └── DataError                    a file or table handed in by a user is wrong; file, line, column, fix
+WattledgerError                  a user can act on the message
+├── ConfigurationError           a setting is missing or wrong; the message names it and the fix
+├── BrokerUnavailable            no Kafka; what was tried, where, what to set
+├── DatabaseUnavailable          no ClickHouse; what was tried, where, what to set
+│   └── DatabaseBusy             an embedded database is open in another process
+├── MigrationError               the database's schema is not what this version expects
+├── InvalidMessage               bytes that are not what a topic promises; goes to the dead letters
+│   ├── UnknownVersion           a frame of a version this program does not know
+│   ├── MalformedMessage         truncated, random or contradictory bytes
+│   └── UnknownEngine            a frame of an engine that no descriptor names
+├── MeterError                   a meter cannot be read
+├── AttributionError             a game or a fit that has no answer
+└── DataError                    a file or table handed in by a user is wrong; file, line, column, fix
 """
 
 __all__ = [

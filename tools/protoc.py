@@ -26,8 +26,8 @@ GENERATED = (
 """What this tool writes into schemas/proto/."""
 
 HEADER = """\
-// Generated from frames_v1.proto by `python -m tools.protoc`; do not edit. Every packed column as bytes: the same
-// wire, for a reader that decodes all columns of a block at once.
+// Generated from frames_v1.proto by `python -m tools.protoc`; do not edit.
+// Every packed column as bytes: the same wire, for a reader that decodes all columns at once.
 
 """
 

@@ -1,0 +1,121 @@
+"""Energy frames to bytes and back; `schemas/proto/frames_v1.proto` says what each column holds.
+
+Writer and reader run the same checks, so that what one publishes the other accepts.
+"""
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from schemas import checks, limits
+from schemas.blocks import decode_blocks, stack_columns
+from schemas.energy import ActiveLoad, EnergyFrame, Meter
+from schemas.energy_checks import READING_FIELDS, check_energy_head, check_readings
+from schemas.envelope import ENERGY, VERSION, pack, unpack
+from schemas.errors import MalformedMessage
+from schemas.proto import columns_v1_pb2, frames_v1_pb2
+from schemas.varints import unzigzag
+
+__all__ = ["decode_energy", "encode_energy"]
+
+Int64s = NDArray[np.int64]
+
+
+def encode_energy(frame: EnergyFrame) -> bytes:
+    """The message that says what `frame` says.
+
+    Raises MalformedMessage, naming field and value, for a frame that `decode_energy` would refuse.
+    """
+    check_energy_head(frame)
+    readings = stack_columns("reading", frame.reading_meter, frame.reading_time_ns, frame.reading_uj)
+    checks.check_count("readings", readings.shape[1], limits.MAX_READINGS)
+    check_readings(readings, len(frame.meters), frame.end_ns)
+    meter, times_ns, energies_uj = readings
+    base_uj = _first_energies(meter, energies_uj, len(frame.meters))
+    message = frames_v1_pb2.EnergyFrame(
+        schema_version=VERSION,
+        group_id=frame.group_id,
+        node_id=frame.node_id,
+        incarnation=frame.incarnation,
+        sequence=frame.sequence,
+        start_ns=frame.start_ns,
+        end_offset_ns=frame.end_ns - frame.start_ns,
+        watermark_offset_ns=frame.watermark_ns - frame.start_ns,
+        readings=meter.size,
+        engines=frame.engines,
+        loads=[
+            frames_v1_pb2.ActiveLoad(
+                load_id=load.load_id, engine_id=load.engine_id, start_ns=load.start_ns, end_ns=load.end_ns
+            )
+            for load in frame.loads
+        ],
+        meters=[
+            frames_v1_pb2.Meter(
+                meter_id=m.meter_id, kind=m.kind, epoch=m.epoch, scope=m.scope, source=m.source, base_uj=base
+            )
+            for m, base in zip(frame.meters, base_uj.tolist(), strict=True)
+        ],
+        reading_meter=meter.tolist(),
+        reading_offset_ns=(times_ns - frame.start_ns).tolist(),
+        reading_uj=(energies_uj - base_uj[meter]).tolist(),
+    )
+    return pack(ENERGY, message.SerializeToString())
+
+
+def decode_energy(data: bytes) -> EnergyFrame:
+    """The frame in a message of `wattledger.energy.v1`.
+
+    Raises UnknownVersion or MalformedMessage, naming field and value, for anything that does not hold
+    together; no input makes it raise anything else, or allocate more than limits.py allows.
+    """
+    payload = unpack(ENERGY, data)
+    try:
+        message = columns_v1_pb2.EnergyFrame.FromString(payload)
+    except DecodeError as error:
+        raise MalformedMessage(f"payload: not an EnergyFrame ({error})") from error
+    if message.schema_version != VERSION:
+        version = message.schema_version
+        raise MalformedMessage(f"schema_version: the header says {VERSION}, the payload {version}")
+    checks.check_count("readings", message.readings, limits.MAX_READINGS)
+    checks.check_count("meters", len(message.meters), limits.MAX_METERS)
+    checks.check_count("engines", len(message.engines), limits.MAX_ENGINES)
+    checks.check_count("loads", len(message.loads), limits.MAX_ENGINES)
+    columns = [getattr(message, name) for name in READING_FIELDS]
+    (readings,) = decode_blocks((READING_FIELDS,), columns, (message.readings,))
+    start_ns = message.start_ns
+    end_ns = start_ns + message.end_offset_ns
+    watermark_ns = start_ns + message.watermark_offset_ns
+    checks.check_period(start_ns, end_ns, watermark_ns)
+    base_uj = [meter.base_uj for meter in message.meters]
+    for place, base in enumerate(base_uj):
+        checks.check_integer(f"meters[{place}].base_uj", base, 0, limits.MAX_ENERGY_UJ)
+    checks.check_block(READING_FIELDS[:1], readings[:1], (len(base_uj) - 1,))
+    readings[1] = unzigzag(readings[1]) + start_ns
+    if base_uj:
+        readings[2] += np.array(base_uj, np.int64)[readings[0]]
+    check_readings(readings, len(base_uj), end_ns)
+    frame = EnergyFrame(
+        group_id=message.group_id,
+        node_id=message.node_id,
+        incarnation=message.incarnation,
+        sequence=message.sequence,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        watermark_ns=watermark_ns,
+        engines=tuple(message.engines),
+        loads=tuple(ActiveLoad(e.load_id, e.engine_id, e.start_ns, e.end_ns) for e in message.loads),
+        meters=tuple(Meter(m.meter_id, m.kind, m.epoch, m.scope, m.source) for m in message.meters),
+        reading_meter=readings[0].astype(np.int32),
+        reading_time_ns=readings[1],
+        reading_uj=readings[2],
+    )
+    check_energy_head(frame)
+    return frame
+
+
+def _first_energies(meter: Int64s, energies_uj: Int64s, meters: int) -> Int64s:
+    """Each meter's first reading, 0 where it has none: `(meters,)`."""
+    base_uj = np.zeros(meters, np.int64)
+    # Of several values for one place NumPy keeps the last: reversed, that is the first reading.
+    base_uj[meter[::-1]] = energies_uj[::-1]
+    return base_uj
