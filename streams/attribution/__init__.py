@@ -14,15 +14,19 @@ from streams.attribution.attribute import (
     attribute_trace,
 )
 from streams.attribution.energy_model import EnergyModel, iteration_energy
+from streams.attribution.features import FEATURES, modelled_energy, window_features
 from streams.attribution.games import Estimate, SumGame
+from streams.attribution.gpus import GpuSheet, gpu_sheet
 from streams.attribution.hinges import Hinge
 from streams.attribution.time_game import TimeModel, held_time
 from streams.attribution.trace import Trace
 
 __all__ = [
+    "FEATURES",
     "Attribution",
     "EnergyModel",
     "Estimate",
+    "GpuSheet",
     "Hinge",
     "IterationRows",
     "SumGame",
@@ -32,8 +36,11 @@ __all__ = [
     "apportion",
     "attribute",
     "attribute_trace",
+    "gpu_sheet",
     "held_time",
     "iteration_energy",
     "largest_remainder",
+    "modelled_energy",
     "shapley",
+    "window_features",
 ]

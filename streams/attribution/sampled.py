@@ -1,9 +1,9 @@
 """Adaptive sampling of a black box: enumeration for few players; sampling follows."""
 
-from streams.attribution.exact import exact
-from streams.attribution.games import CountedGame, Estimate, Game
-from streams.attribution.exact import enumerate_values
 import numpy as np
+
+from streams.attribution.exact import enumerate_values
+from streams.attribution.games import CountedGame, Estimate, Game
 
 __all__ = ["sample"]
 

@@ -23,9 +23,9 @@ Floats = NDArray[np.float64]
 class TimeModel:
     """How an iteration's duration is made up; only the ratios matter, since each iteration is scaled.
 
-    The defaults are ratios measured for dense 8B-70B models on A100 and H100 (decode milliseconds of a 70B on
-    four H100: 28.8 + 0.26 per request + 1e-4 per context token, fitted to Splitwise's table; prefill: the slope above
-    Vidur's knee, 0.067 ms per token beside 9.7 ms for one token of an 8B on an A100).
+    The defaults are ratios measured for dense models: decode milliseconds of a 70B on four H100 are
+    28.8 + 0.26 per request + 1e-4 per context token (fitted to Splitwise's table); prefill is the slope
+    above Vidur's knee, 0.067 ms per token beside 9.7 ms for one token of an 8B on an A100.
     """
 
     fixed: float = 1.0
