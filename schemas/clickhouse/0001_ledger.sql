@@ -52,10 +52,18 @@ CREATE TABLE IF NOT EXISTS batches{on_cluster} (
     energy_frames       UInt32 COMMENT 'energy frames that the batch is made of',
     ingested_at         DateTime64(3, 'UTC') COMMENT 'latest broker append time among the inputs',
     stored_at           DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when the row reached the database',
-    version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at)) COMMENT 'falls as stored_at grows: of a replayed row the earliest copy stays'
+    version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at)) COMMENT 'falls as stored_at grows: of a replayed row the earliest copy stays',
+    -- A worker that resumes asks what is sealed, and which windows hold offsets not yet committed: both answers
+    -- must stay quick after months.
+    INDEX last_iteration_offset iteration_offsets.2 TYPE minmax,
+    INDEX last_energy_offset energy_offsets.2 TYPE minmax,
+    PROJECTION sealed_until (
+        SELECT topic_partition, group_id, max(end_ns) GROUP BY topic_partition, group_id
+    )
 ) ENGINE = {engine}(version)
 PARTITION BY toYYYYMM(event_time)
 ORDER BY (group_id, start_ns, batch_id, revision)
+SETTINGS deduplicate_merge_projection_mode = 'rebuild'
 COMMENT 'One row per batch and revision: the meter side, what it was split into, and the manifest of sealed windows';
 
 CREATE TABLE IF NOT EXISTS ledger{on_cluster} (

@@ -1,4 +1,4 @@
-"""Bring a database to the schema in schemas/clickhouse: numbered SQL files, applied once, in order, and checked.
+"""Bring a database to the schema in schemas/clickhouse: numbered SQL files, applied once and in order.
 
 The same files serve the embedded engine, one server and a replicated cluster; `Deployment.render` is the only
 place where these differ.
@@ -114,8 +114,8 @@ def status(client: "Client") -> Status:
             )
         if checksum != known()[number - 1].checksum:
             raise MigrationError(
-                f"migration {name} of database {client.database!r} has checksum {checksum[:8]}, this program's "
-                f"has {known()[number - 1].checksum[:8]}: use the version that applied it, or a new database"
+                f"migration {name} of database {client.database!r} has checksum {checksum[:8]}, "
+                f"not {known()[number - 1].checksum[:8]}: use the version that applied it, or a new database"
             )
     drift: tuple[str, ...] = ()
     if applied:
@@ -138,8 +138,8 @@ def plan(client: "Client", deployment: Deployment = SINGLE) -> tuple[str, ...]:
 def up(client: "Client", deployment: Deployment = SINGLE) -> tuple[Migration, ...]:
     """Apply what is pending and return it; running it again, or twice at once, changes nothing more.
 
-    ClickHouse has no transactional DDL: statements are idempotent (IF NOT EXISTS, OR REPLACE), and a migration
-    is recorded after its last one, so an interrupted `up` is finished by the next.
+    ClickHouse has no transactional DDL: statements are idempotent (IF NOT EXISTS, OR REPLACE), and a
+    migration is recorded after its last one, so an interrupted `up` is finished by the next.
     Raises MigrationError as `status` does, or if a statement fails.
     """
     client.command(deployment.render(HISTORY))

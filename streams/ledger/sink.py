@@ -1,4 +1,4 @@
-"""Where booked rows go: data first, then the manifest that seals it, and only then may anything be acknowledged."""
+"""Where booked rows go: data first, then the manifest that seals it; only then may anything be acked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MANIFEST: Final = "batches"
 """The table whose rows say that a window is sealed."""
 
 SCHEMA_CODES: Final = frozenset({16, 47, 60, 81})
-"""ClickHouse's NO_SUCH_COLUMN_IN_TABLE, UNKNOWN_IDENTIFIER, UNKNOWN_TABLE, UNKNOWN_DATABASE: no retry helps."""
+"""ClickHouse's NO_SUCH_COLUMN_IN_TABLE, UNKNOWN_IDENTIFIER, UNKNOWN_TABLE, UNKNOWN_DATABASE."""
 
 
 class Sink(Protocol):
@@ -28,9 +28,9 @@ class Sink(Protocol):
     def write(self, tables: Mapping[str, pa.Table], manifest: pa.Table) -> None:
         """Store every row of `tables`, then the manifest rows; return when all of it is durable.
 
-        tables: by ledger table (`ledger`, `raw_meter`, `loads`, `late_frames`, `dead_letters`, ...), each with
-            the columns of `streams.ledger.tables.arrow_schema`, in any order. Empty ones are skipped.
-        manifest: rows of `batches`; every other row of their batches is in `tables` of this call. May be empty.
+        tables: by name of a ledger table (`ledger`, `raw_meter`, `loads`, `late_frames`, ...), each with the
+            columns of `streams.ledger.tables.arrow_schema`, in any order. Empty ones are skipped.
+        manifest: rows of `batches`; all other rows of these batches are in `tables`. May be empty.
 
         Order: a manifest row is never visible before the rows it seals.
         Idempotence: rows are identified by content (batch, account, request, revision); writing the same rows
@@ -74,11 +74,11 @@ class ClickHouseSink:
 def checked(name: str, rows: pa.Table) -> pa.Table:
     """`rows` with its columns in declared order; TypeError if it is not exactly what table `name` takes.
 
-    The server would be lenient where a ledger must not be: it fills a missing column with a default and reads
-    plain integers as times. Columns of bytes are taken where text is declared (ClickHouse has one type for both).
+    The server is lenient where a ledger must not be: it fills a missing column with a default and reads plain
+    integers as times. Columns of bytes are taken where text is declared (ClickHouse has one type for both).
     """
     if name not in arrow_schemas():
-        raise TypeError(f"no ledger table is called {name!r}; tables are {', '.join(arrow_schemas())}")
+        raise TypeError(f"no ledger table is called {name!r}; there are {', '.join(arrow_schemas())}")
     schema = arrow_schema(name)
     if set(rows.column_names) != set(schema.names) or len(rows.column_names) != len(schema.names):
         missing = sorted(set(schema.names) - set(rows.column_names))

@@ -1,4 +1,4 @@
-"""The ledger's tables as the migration files declare them: columns, and the Arrow schema that an insert must have.
+"""The ledger's tables as the migrations declare them: columns, and the Arrow schema an insert must have.
 
 Read from the SQL itself, so that rows in memory and tables in the database have one definition.
 """
@@ -102,7 +102,7 @@ def arrow_type(clickhouse_type: str) -> pa.DataType:
 def _columns(statement: str) -> tuple[Column, ...]:
     body = statement[statement.index("(\n") + 2 : statement.index("\n) ENGINE")]
     found = []
-    for line in body.splitlines():
+    for line in body.split(",\n    INDEX ")[0].splitlines():
         match = COLUMN.fullmatch(line.strip())
         assert match is not None, line
         comment = (match["comment"] or "").replace("''", "'")
