@@ -55,6 +55,12 @@ COMMENT 'Migrations applied to this database'
 """
 
 
+RECORD: Final = """
+INSERT INTO schema_migrations (number, name, checksum, columns)
+SELECT {number:UInt32}, {name:String}, {checksum:String}, {columns:Array(String)}
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One file: its statements, with placeholders."""
@@ -152,8 +158,15 @@ def up(client: "Client", deployment: Deployment = SINGLE) -> tuple[Migration, ..
                 first = statement.splitlines()[0]
                 said = str(error).splitlines()[0][:300]
                 raise MigrationError(f"{migration.name}: {first!r} failed: {said}") from error
-        row = [migration.number, migration.name, migration.checksum, _columns(client)]
-        client.insert("schema_migrations", [row], column_names=["number", "name", "checksum", "columns"])
+        client.command(
+            RECORD,
+            parameters={
+                "number": migration.number,
+                "name": migration.name,
+                "checksum": migration.checksum,
+                "columns": _columns(client),
+            },
+        )
     return pending
 
 
