@@ -3,6 +3,7 @@
 Blocks are `(columns, entries)` of int64 as they stand on the wire with deltas resolved and "none" as 0.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -33,6 +34,7 @@ Int64s = NDArray[np.int64]
 ITERATION_FIELDS: Final = ("iteration_kind", "iteration_padded_tokens")
 ORDINAL_FIELDS: Final = ("request_ordinal", "request_load_ordinal")
 REQUEST_FIELDS: Final = (
+    "request_client_id_length",
     "request_tenant",
     "request_load_or_none",
     "request_adapter_or_none",
@@ -72,7 +74,6 @@ def check_head(frame: IterationFrame) -> None:
     for field, texts in (("tenants", frame.tenants), ("loads", frame.loads), ("adapters", frame.adapters)):
         checks.check_count(field, len(texts), limits.MAX_REQUESTS)
         checks.check_texts(field, texts)
-    checks.check_texts("request_client_id", frame.request_client_id)
 
 
 def check_sizes(iterations: int, requests: int) -> None:
@@ -98,10 +99,13 @@ def check_iterations(start_ns: int, end_ns: int, starts_ns: Int64s, ends_ns: Int
         checks.check_integer("iteration_start_ns[0]", int(starts_ns[0]), least, end_ns)
 
 
-def check_requests(ordinals: Int64s, block: Int64s, tables: tuple[int, int, int, int]) -> None:
-    """Ordinals are distinct, indices lie in their tables (sizes: tenants, loads, adapters, prefix groups)."""
-    tenants, loads, adapters, prefix_groups = tables
-    most = (tenants - 1, loads, adapters, prefix_groups, limits.MAX_TOKENS, limits.MAX_TOKENS)
+def check_requests(ordinals: Int64s, block: Int64s, tables: Sequence[int]) -> None:
+    """Ordinals are distinct, indices lie in their tables.
+
+    `tables`: characters left for an id beyond the prefix; entries of tenants, loads, adapters, prefix groups.
+    """
+    characters, tenants, *others = tables
+    most = (characters, tenants - 1, *others, limits.MAX_TOKENS, limits.MAX_TOKENS)
     checks.check_block(REQUEST_FIELDS, block, most)
     checks.check_block(ORDINAL_FIELDS, ordinals, (limits.MAX_ORDINAL, limits.MAX_ORDINAL))
     ordinal, load_ordinal = ordinals
@@ -110,7 +114,7 @@ def check_requests(ordinals: Int64s, block: Int64s, tables: tuple[int, int, int,
         checks.refuse_where(
             in_order[1:] == in_order[:-1], "request_ordinal", in_order, "two requests have it"
         )
-    load, prompt, cached = block[1], block[4], block[5]
+    load, prompt, cached = block[2], block[5], block[6]
     checks.refuse_where(
         (load_ordinal == 0) != (load == 0),
         "request_load_ordinal",

@@ -12,7 +12,7 @@ from schemas.checks import check_block, check_count, check_integer, check_period
 from schemas.envelope import ITERATIONS, VERSION, unpack
 from schemas.errors import MalformedMessage
 from schemas.iterations import IterationFrame
-from schemas.limits import MAX_OFFSET_NS, MAX_ORDINAL, MAX_REQUESTS, MAX_ROWS, MAX_TOKENS
+from schemas.limits import MAX_OFFSET_NS, MAX_ORDINAL, MAX_REQUESTS, MAX_ROWS, MAX_TEXT, MAX_TOKENS
 from schemas.proto import columns_v1_pb2
 from schemas.varints import unzigzag
 
@@ -41,7 +41,13 @@ def decode_iterations(data: bytes) -> IterationFrame:
     counts = (message.iterations, message.requests, message.spans, message.exceptions)
     iterations, requests, spans, exceptions = decode_blocks(hold.BLOCKS, columns, counts)
     prefix_groups = _prefix_groups(message.prefix_groups)
-    tables = (len(message.tenants), len(message.loads), len(message.adapters), prefix_groups.size - 1)
+    tables = (
+        MAX_TEXT - len(message.request_client_id_prefix),
+        len(message.tenants),
+        len(message.loads),
+        len(message.adapters),
+        prefix_groups.size - 1,
+    )
 
     start_ns = message.start_ns
     end_ns = start_ns + message.end_us * 1000
@@ -53,10 +59,10 @@ def decode_iterations(data: bytes) -> IterationFrame:
     ordinals = undo_deltas(requests[:2], 2 * MAX_ORDINAL, hold.BLOCKS[1])
     hold.check_requests(ordinals, requests[2:], tables)
     request_facts = requests[2:].astype(np.int32)
-    request_facts[1:3] -= 1
+    request_facts[2:4] -= 1
 
     spans[:1] = undo_deltas(spans[:1], MAX_TOKENS, hold.BLOCKS[2])
-    spans[1] = _entry_contexts(spans, requests[6])
+    spans[1] = _entry_contexts(spans, requests[7])
     rows = hold.check_spans(spans, message.requests, message.iterations)
     span_facts = spans.astype(np.int32)
 
@@ -84,14 +90,14 @@ def decode_iterations(data: bytes) -> IterationFrame:
         iteration_kind=iterations[2].astype(np.uint8),
         iteration_padded_tokens=iterations[3].astype(np.int32),
         request_ordinal=ordinals[0],
-        request_client_id=tuple(message.request_client_id),
-        request_tenant=request_facts[0],
-        request_load=request_facts[1],
+        request_client_id=_client_ids(message, requests[2]),
+        request_tenant=request_facts[1],
+        request_load=request_facts[2],
         request_load_ordinal=ordinals[1],
-        request_adapter=request_facts[2],
-        request_prefix_group=prefix_groups[requests[5]],
-        request_prompt_tokens=request_facts[4],
-        request_cached_tokens=request_facts[5],
+        request_adapter=request_facts[3],
+        request_prefix_group=prefix_groups[requests[6]],
+        request_prompt_tokens=request_facts[5],
+        request_cached_tokens=request_facts[6],
         span_request=span_facts[0],
         span_first_iteration=span_facts[2],
         span_length=span_facts[3],
@@ -116,12 +122,19 @@ def _check_counts(message: columns_v1_pb2.IterationFrame) -> None:
     check_count("rows", message.rows, MAX_ROWS)
     check_integer("spans", message.spans, 0, message.rows)
     check_integer("exceptions", message.exceptions, 0, message.rows)
-    _check_total("requests", message.requests, len(message.request_client_id))
 
 
 def _check_total(field: str, stated: int, found: int) -> None:
     if stated != found:
         raise MalformedMessage(f"{field}: the frame states {stated}, its columns hold {found}")
+
+
+def _client_ids(message: columns_v1_pb2.IterationFrame, lengths: Int64s) -> tuple[str, ...]:
+    """Every request's client id; lengths `(requests,)` are checked already."""
+    prefix, text = message.request_client_id_prefix, message.request_client_ids
+    ends = np.cumsum(lengths).tolist()
+    _check_total("request_client_ids", len(text), ends[-1] if ends else 0)
+    return tuple([prefix + text[begin:end] for begin, end in zip([0, *ends], ends, strict=False)])
 
 
 def _prefix_groups(table: bytes) -> NDArray[np.uint64]:

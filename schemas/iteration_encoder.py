@@ -1,8 +1,11 @@
 """Iteration frames to bytes; `schemas/proto/frames_v1.proto` says what each column holds."""
 
+import os.path
+
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas import checks, limits
 from schemas import iteration_checks as hold
 from schemas.blocks import stack_columns
 from schemas.envelope import ITERATIONS, VERSION, pack
@@ -23,6 +26,7 @@ def encode_iterations(frame: IterationFrame) -> bytes:
     hold.check_head(frame)
     starts_ns, ends_ns, iterations = _iterations(frame)
     prefix_groups, requests = _requests(frame)
+    prefix, client_ids, requests[2] = _client_ids(frame)
     spans = stack_columns(
         "span",
         frame.span_request,
@@ -40,7 +44,13 @@ def encode_iterations(frame: IterationFrame) -> bytes:
     )
     hold.check_sizes(iterations.shape[1], requests.shape[1])
     hold.check_iterations(frame.start_ns, frame.end_ns, starts_ns, ends_ns, iterations[2:])
-    tables = (len(frame.tenants), len(frame.loads), len(frame.adapters), len(prefix_groups))
+    tables = (
+        limits.MAX_TEXT - len(prefix),
+        len(frame.tenants),
+        len(frame.loads),
+        len(frame.adapters),
+        len(prefix_groups),
+    )
     hold.check_requests(requests[:2], requests[2:], tables)
     rows = hold.check_spans(spans, requests.shape[1], iterations.shape[1])
     new_tokens = hold.check_exceptions(exceptions, rows)
@@ -65,15 +75,16 @@ def encode_iterations(frame: IterationFrame) -> bytes:
         loads=frame.loads,
         adapters=frame.adapters,
         prefix_groups=prefix_groups,
+        request_client_id_prefix=prefix,
     )
-    spans[1] -= requests[6, spans[0]]
+    spans[1] -= requests[7, spans[0]]
     for values in (requests[:2], spans[:1], exceptions[:1]):
         values[:, 1:] -= values[:, :-1].copy()
     for names, block in zip(hold.BLOCKS, (iterations, requests, spans, exceptions), strict=True):
         for name, column in zip(names, block.tolist(), strict=True):
             getattr(message, name).extend(column)
-    client_ids = frames_v1_pb2.IterationFrame(request_client_id=frame.request_client_id)
-    return pack(ITERATIONS, message.SerializeToString(), client_ids.SerializeToString())
+    rest = frames_v1_pb2.IterationFrame(request_client_ids=client_ids)
+    return pack(ITERATIONS, message.SerializeToString(), rest.SerializeToString())
 
 
 def _iterations(frame: IterationFrame) -> tuple[Int64s, Int64s, Int64s]:
@@ -106,6 +117,7 @@ def _requests(frame: IterationFrame) -> tuple[list[int], Int64s]:
         "request",
         frame.request_ordinal,
         frame.request_load_ordinal,
+        np.zeros(len(of_request)),
         frame.request_tenant,
         frame.request_load,
         frame.request_adapter,
@@ -113,11 +125,21 @@ def _requests(frame: IterationFrame) -> tuple[list[int], Int64s]:
         frame.request_prompt_tokens,
         frame.request_cached_tokens,
     )
-    if len(frame.request_client_id) != block.shape[1]:
-        found = len(frame.request_client_id)
-        raise MalformedMessage(f"request_client_id: {found} entries for {block.shape[1]} requests")
-    block[3:5] += 1
+    block[4:6] += 1
     return list(table), block
+
+
+def _client_ids(frame: IterationFrame) -> tuple[str, str, list[int]]:
+    """What all client ids begin with, the rest of each joined, and the lengths of these rests."""
+    ids = frame.request_client_id
+    if len(ids) != frame.request_ordinal.size:
+        found = frame.request_ordinal.size
+        raise MalformedMessage(f"request_client_id: {len(ids)} entries for {found} requests")
+    checks.check_texts("request_client_id", ids)
+    # Character by character, as wanted here.
+    prefix = os.path.commonprefix((min(ids), max(ids))) if ids else ""  # noqa: RUF071
+    rests = [text[len(prefix) :] for text in ids]
+    return prefix, "".join(rests), list(map(len, rests))
 
 
 def _whole_us(field: str, offset_ns: int) -> int:

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class IterationFrame(_message.Message):
-    __slots__ = ("schema_version", "group_id", "engine_id", "incarnation", "incarnation_start_ns", "sequence", "start_ns", "end_us", "watermark_us", "iterations", "requests", "spans", "exceptions", "rows", "new_tokens", "tenants", "loads", "adapters", "prefix_groups", "iteration_gap_us", "iteration_duration_us", "iteration_kind", "iteration_padded_tokens", "request_client_id", "request_ordinal_delta", "request_load_ordinal_delta", "request_tenant", "request_load_or_none", "request_adapter_or_none", "request_prefix_group_or_none", "request_prompt_tokens", "request_cached_tokens", "span_request_delta", "span_entry_beyond_prompt", "span_first_iteration", "span_length", "exception_row_delta", "exception_new_tokens", "exception_drafts", "exception_rejected", "exception_emitted")
+    __slots__ = ("schema_version", "group_id", "engine_id", "incarnation", "incarnation_start_ns", "sequence", "start_ns", "end_us", "watermark_us", "iterations", "requests", "spans", "exceptions", "rows", "new_tokens", "tenants", "loads", "adapters", "prefix_groups", "iteration_gap_us", "iteration_duration_us", "iteration_kind", "iteration_padded_tokens", "request_client_id_prefix", "request_ordinal_delta", "request_load_ordinal_delta", "request_tenant", "request_load_or_none", "request_adapter_or_none", "request_prefix_group_or_none", "request_prompt_tokens", "request_cached_tokens", "request_client_id_length", "span_request_delta", "span_entry_beyond_prompt", "span_first_iteration", "span_length", "exception_row_delta", "exception_new_tokens", "exception_drafts", "exception_rejected", "exception_emitted", "request_client_ids")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     GROUP_ID_FIELD_NUMBER: _ClassVar[int]
     ENGINE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -31,7 +31,7 @@ class IterationFrame(_message.Message):
     ITERATION_DURATION_US_FIELD_NUMBER: _ClassVar[int]
     ITERATION_KIND_FIELD_NUMBER: _ClassVar[int]
     ITERATION_PADDED_TOKENS_FIELD_NUMBER: _ClassVar[int]
-    REQUEST_CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_CLIENT_ID_PREFIX_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ORDINAL_DELTA_FIELD_NUMBER: _ClassVar[int]
     REQUEST_LOAD_ORDINAL_DELTA_FIELD_NUMBER: _ClassVar[int]
     REQUEST_TENANT_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class IterationFrame(_message.Message):
     REQUEST_PREFIX_GROUP_OR_NONE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_CLIENT_ID_LENGTH_FIELD_NUMBER: _ClassVar[int]
     SPAN_REQUEST_DELTA_FIELD_NUMBER: _ClassVar[int]
     SPAN_ENTRY_BEYOND_PROMPT_FIELD_NUMBER: _ClassVar[int]
     SPAN_FIRST_ITERATION_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +50,7 @@ class IterationFrame(_message.Message):
     EXCEPTION_DRAFTS_FIELD_NUMBER: _ClassVar[int]
     EXCEPTION_REJECTED_FIELD_NUMBER: _ClassVar[int]
     EXCEPTION_EMITTED_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_CLIENT_IDS_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     group_id: str
     engine_id: str
@@ -72,7 +74,7 @@ class IterationFrame(_message.Message):
     iteration_duration_us: bytes
     iteration_kind: bytes
     iteration_padded_tokens: bytes
-    request_client_id: _containers.RepeatedScalarFieldContainer[str]
+    request_client_id_prefix: str
     request_ordinal_delta: bytes
     request_load_ordinal_delta: bytes
     request_tenant: bytes
@@ -81,6 +83,7 @@ class IterationFrame(_message.Message):
     request_prefix_group_or_none: bytes
     request_prompt_tokens: bytes
     request_cached_tokens: bytes
+    request_client_id_length: bytes
     span_request_delta: bytes
     span_entry_beyond_prompt: bytes
     span_first_iteration: bytes
@@ -90,7 +93,8 @@ class IterationFrame(_message.Message):
     exception_drafts: bytes
     exception_rejected: bytes
     exception_emitted: bytes
-    def __init__(self, schema_version: _Optional[int] = ..., group_id: _Optional[str] = ..., engine_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., incarnation_start_ns: _Optional[int] = ..., sequence: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_us: _Optional[int] = ..., watermark_us: _Optional[int] = ..., iterations: _Optional[int] = ..., requests: _Optional[int] = ..., spans: _Optional[int] = ..., exceptions: _Optional[int] = ..., rows: _Optional[int] = ..., new_tokens: _Optional[int] = ..., tenants: _Optional[_Iterable[str]] = ..., loads: _Optional[_Iterable[str]] = ..., adapters: _Optional[_Iterable[str]] = ..., prefix_groups: _Optional[bytes] = ..., iteration_gap_us: _Optional[bytes] = ..., iteration_duration_us: _Optional[bytes] = ..., iteration_kind: _Optional[bytes] = ..., iteration_padded_tokens: _Optional[bytes] = ..., request_client_id: _Optional[_Iterable[str]] = ..., request_ordinal_delta: _Optional[bytes] = ..., request_load_ordinal_delta: _Optional[bytes] = ..., request_tenant: _Optional[bytes] = ..., request_load_or_none: _Optional[bytes] = ..., request_adapter_or_none: _Optional[bytes] = ..., request_prefix_group_or_none: _Optional[bytes] = ..., request_prompt_tokens: _Optional[bytes] = ..., request_cached_tokens: _Optional[bytes] = ..., span_request_delta: _Optional[bytes] = ..., span_entry_beyond_prompt: _Optional[bytes] = ..., span_first_iteration: _Optional[bytes] = ..., span_length: _Optional[bytes] = ..., exception_row_delta: _Optional[bytes] = ..., exception_new_tokens: _Optional[bytes] = ..., exception_drafts: _Optional[bytes] = ..., exception_rejected: _Optional[bytes] = ..., exception_emitted: _Optional[bytes] = ...) -> None: ...
+    request_client_ids: str
+    def __init__(self, schema_version: _Optional[int] = ..., group_id: _Optional[str] = ..., engine_id: _Optional[str] = ..., incarnation: _Optional[str] = ..., incarnation_start_ns: _Optional[int] = ..., sequence: _Optional[int] = ..., start_ns: _Optional[int] = ..., end_us: _Optional[int] = ..., watermark_us: _Optional[int] = ..., iterations: _Optional[int] = ..., requests: _Optional[int] = ..., spans: _Optional[int] = ..., exceptions: _Optional[int] = ..., rows: _Optional[int] = ..., new_tokens: _Optional[int] = ..., tenants: _Optional[_Iterable[str]] = ..., loads: _Optional[_Iterable[str]] = ..., adapters: _Optional[_Iterable[str]] = ..., prefix_groups: _Optional[bytes] = ..., iteration_gap_us: _Optional[bytes] = ..., iteration_duration_us: _Optional[bytes] = ..., iteration_kind: _Optional[bytes] = ..., iteration_padded_tokens: _Optional[bytes] = ..., request_client_id_prefix: _Optional[str] = ..., request_ordinal_delta: _Optional[bytes] = ..., request_load_ordinal_delta: _Optional[bytes] = ..., request_tenant: _Optional[bytes] = ..., request_load_or_none: _Optional[bytes] = ..., request_adapter_or_none: _Optional[bytes] = ..., request_prefix_group_or_none: _Optional[bytes] = ..., request_prompt_tokens: _Optional[bytes] = ..., request_cached_tokens: _Optional[bytes] = ..., request_client_id_length: _Optional[bytes] = ..., span_request_delta: _Optional[bytes] = ..., span_entry_beyond_prompt: _Optional[bytes] = ..., span_first_iteration: _Optional[bytes] = ..., span_length: _Optional[bytes] = ..., exception_row_delta: _Optional[bytes] = ..., exception_new_tokens: _Optional[bytes] = ..., exception_drafts: _Optional[bytes] = ..., exception_rejected: _Optional[bytes] = ..., exception_emitted: _Optional[bytes] = ..., request_client_ids: _Optional[str] = ...) -> None: ...
 
 class Meter(_message.Message):
     __slots__ = ("meter_id", "kind", "epoch", "scope", "source", "base_uj")
