@@ -22,15 +22,12 @@ from streams.metering import collect_readings, measure
 from streams.models import ModelInForce, model_in_force
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules, WindowSplit, split_window
-from streams.timeline import Timeline, divide, lay_out
+from streams.timeline import IDLE, OVERHEAD, SERVING, Timeline, divide, lay_out
 from streams.windows import ClosedWindow
 
 __all__ = ["book"]
 
 TIER_TELEMETRY = 3
-
-ROW_OF_BUSY, ROW_OF_IDLE, ROW_OF_GAP, FIRST_ROW_OF_LOADS = 0, 1, 2, 3
-"""Rows of `Timeline.expected_j`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,9 @@ def book(
         energy_offsets=_offset_range([held.offset for held in closed.energy]),
         iteration_frames=len(closed.iterations),
         energy_frames=len(closed.energy),
-        ingested_ns=max(held.arrival_ns for held in (*closed.iterations, *closed.energy)),
+        ingested_ns=max(
+            [held.arrival_ns for held in closed.iterations] + [held.arrival_ns for held in closed.energy]
+        ),
     )
 
 
@@ -141,17 +140,15 @@ def _place(
 
 
 def _timeline(closed: ClosedWindow, parts: Sequence[_EnginePart]) -> Timeline:
-    def joined(arrays: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-        return np.concatenate(arrays) if arrays else np.zeros(0, np.int64)
-
-    iteration_j = [part.split.iteration_j for part in parts]
+    none = np.zeros(0, np.int64)
     return lay_out(
         closed.start_ns,
         closed.end_ns,
-        joined([part.window.iteration_start_ns for part in parts]),
-        joined([part.window.iteration_end_ns for part in parts]),
-        np.concatenate(iteration_j) if iteration_j else np.zeros(0),
-        idle_power_w=max((part.model.idle_power_w for part in parts), default=1.0),
+        np.concatenate([none, *(part.window.iteration_start_ns for part in parts)]),
+        np.concatenate([none, *(part.window.iteration_end_ns for part in parts)]),
+        np.concatenate([none, *(part.split.iteration_j for part in parts)]),
+        np.concatenate([none == 0, *(part.split.iteration_serves for part in parts)]),
+        idle_power_w=max((part.model.energy.idle_w for part in parts), default=1.0),
         gaps=closed.gaps,
         loads=[(start, end) for _, _, start, end in closed.loads],
     )
@@ -159,15 +156,22 @@ def _timeline(closed: ClosedWindow, parts: Sequence[_EnginePart]) -> Timeline:
 
 def _weights(by_account_uj: NDArray[np.float64], parts: Sequence[_EnginePart]) -> NDArray[np.float64]:
     """Microjoules, in float, of idle, gap, each load, each engine's overhead, then every request."""
-    modelled_j = sum(part.split.modelled_j for part in parts)
-    scale = by_account_uj[ROW_OF_BUSY] / modelled_j if modelled_j > 0 else 0.0
+    overhead_j = np.asarray([part.split.overhead_j for part in parts])
+    request_j = [part.split.request_j for part in parts]
     return np.concatenate(
         [
-            by_account_uj[ROW_OF_IDLE:],
-            scale * np.asarray([part.split.overhead_j for part in parts]),
-            *(scale * part.split.request_j for part in parts),
+            by_account_uj[IDLE:],
+            overhead_j * _scale(by_account_uj[OVERHEAD], overhead_j.sum()),
+            *(
+                joules * _scale(by_account_uj[SERVING], sum(j.sum() for j in request_j))
+                for joules in request_j
+            ),
         ]
     )
+
+
+def _scale(measured_uj: float, modelled_j: float) -> float:
+    return measured_uj / modelled_j if modelled_j > 0 else 0.0
 
 
 def _lines(

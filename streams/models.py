@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from schemas.errors import AttributionError
 from schemas.side_inputs import EngineDescriptor
-from streams.attribution import EnergyModel, prior
+from streams.attribution import EnergyModel
 from streams.side_inputs import SideInputs
 
 __all__ = ["ModelInForce", "model_in_force"]
@@ -15,6 +16,14 @@ __all__ = ["ModelInForce", "model_in_force"]
 PRIOR_ERROR: Final = 0.15
 """Median relative error granted to a prior: weight bytes predict an iteration's energy to about 15 %
 across the public H100 and B200 measurements; docs/attribution.md has the table."""
+
+GENERIC: Final = EnergyModel(
+    fixed_j=1.0, request_j=9e-3, prefill_token_j=7e-3, context_token_j=3.5e-6, idle_w=100.0
+)
+"""Ratios of a dense model on H100, for an engine whose size or GPU nobody declared: the meter scales them,
+and rows say `generic`."""
+GENERIC_ERROR: Final = 0.6
+"""Granted to a model that knows nothing of the engine: its fixed share may be off by this much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +33,7 @@ class ModelInForce:
     energy: EnergyModel
     version: str
     origin: str
-    """`fit` or `prior`."""
+    """`fit`, `prior` (from the model's shape and the GPU's data sheet) or `generic` (nothing declared)."""
     relative_error: float
     """Median relative error per window on data it was not fitted to."""
 
@@ -44,15 +53,18 @@ def model_in_force(descriptor: EngineDescriptor, side: SideInputs, at_ns: int) -
 
 @lru_cache(maxsize=4096)
 def _prior(descriptor: EngineDescriptor) -> ModelInForce:
-    energy = prior(
-        gpu_model=descriptor.gpu_model,
-        gpus=len(descriptor.gpu_uuids),
-        weight_bytes=descriptor.weight_bytes,
-        kv_bytes_per_token=descriptor.kv_bytes_per_token,
-        expert_weight_bytes=descriptor.expert_weight_bytes,
-        experts_total=descriptor.experts_total,
-        experts_active=descriptor.experts_active,
-    )
+    try:
+        energy = EnergyModel.prior(
+            gpu=descriptor.gpu_model,
+            gpus=len(descriptor.gpu_uuids),
+            weight_bytes=descriptor.weight_bytes,
+            kv_bytes_per_token=descriptor.kv_bytes_per_token,
+            expert_weight_bytes=descriptor.expert_weight_bytes,
+            experts_total=descriptor.experts_total,
+            experts_active=descriptor.experts_active,
+        )
+    except AttributionError:
+        return ModelInForce(GENERIC, "generic", "generic", GENERIC_ERROR)
     named = json.dumps(energy.coefficients(), sort_keys=True).encode()
     version = f"prior-{hashlib.blake2b(named, digest_size=6).hexdigest()}"
     return ModelInForce(energy, version, "prior", PRIOR_ERROR)

@@ -110,6 +110,7 @@ class Pipeline:
         self._late: list[LateFrame] = []
         self._loads: list[Load] = []
         self._finished: list[tuple[str, int, int]] = []
+        self._durable_ns: dict[str, int] = dict(frontier.sealed_until_ns)
         self.held_bytes = 0
         self._sizes: dict[tuple[str, int, int], int] = {}
 
@@ -117,6 +118,10 @@ class Pipeline:
     def groups(self) -> Mapping[str, Group]:
         """Groups with frames in memory."""
         return self._groups
+
+    def durable_until_ns(self) -> int:
+        """Event time up to which every group with frames in memory is durable; 0 before the first window."""
+        return min((self._durable_ns.get(group, 0) for group in self._groups), default=0)
 
     def receive(self, message: Message, *, engines_may_be_unknown: bool = False) -> None:
         """Take one message in.
@@ -223,6 +228,7 @@ class Pipeline:
         for topic, partition, offset in work.finished:
             self._acks[topic, partition].finish(offset)
         durable = {closed.group_id: closed.end_ns for closed in work.windows}
+        self._durable_ns |= durable
         for group_id, durable_ns in durable.items():
             group = self._groups[group_id]
             dropped = forget_sealed(group, durable_ns)

@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from schemas.errors import ConfigurationError
 from streams.assembly import EngineWindow
-from streams.attribution import EnergyModel, Trace, attribute_trace, iteration_energy
+from streams.attribution import (
+    EnergyModel,
+    Trace,
+    attribute_trace,
+    held_time,
+    iteration_energy,
+    window_features,
+)
 from streams.attribution.trace import IterationSums, iteration_sums
 from streams.models import ModelInForce
 
@@ -37,7 +44,9 @@ class SplitRules:
         if self.method not in METHODS:
             raise ConfigurationError(f"method {self.method!r} is unknown: use one of {', '.join(METHODS)}")
         if self.permutations is not None and self.permutations < 1:
-            raise ConfigurationError(f"permutations {self.permutations} must be at least 1, or unset to adapt")
+            raise ConfigurationError(
+                f"permutations {self.permutations} must be at least 1, or unset to adapt"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,8 @@ class WindowSplit:
 
     iteration_j: NDArray[np.float64]
     """(I,) v(N) of each iteration as a whole, also beyond the batch's edges."""
+    iteration_serves: NDArray[np.bool_]
+    """(I,) whether the iteration served a request; one that did not is overhead."""
     request_j: NDArray[np.float64]
     """(R,) inside the batch."""
     overhead_j: float
@@ -53,7 +64,7 @@ class WindowSplit:
     relative_half_width: NDArray[np.float64]
     """(R,) of the 90 % interval: estimator, model and meter together."""
     held_ns: NDArray[np.int64]
-    """(R,) iteration time, split as the energy of its iteration is."""
+    """(R,) iteration time, split by the time game."""
     features: dict[str, float]
     method: str
     permutations: int
@@ -73,20 +84,28 @@ def split_window(window: EngineWindow, model: ModelInForce, rules: SplitRules, s
     energy = model.energy
     sums = iteration_sums(trace)
     split = attribute_trace(
-        trace, energy, method=rules.method, permutations=rules.permutations, tolerance=rules.tolerance, seed=seed
+        trace,
+        energy,
+        method=rules.method,
+        permutations=rules.permutations,
+        tolerance=rules.tolerance,
+        seed=seed,
     )
     served = sums.requests > 0
     iteration_j = np.where(served, iteration_energy(energy, trace, sums), _overhead_j(energy, trace))
     request_j = split.request_j
     estimator = np.divide(split.half_widths_j, request_j, out=np.zeros_like(request_j), where=request_j > 0)
     error = MEDIAN_TO_90 * model.relative_error
+    duration_ns = (window.iteration_end_ns - window.iteration_start_ns).astype(np.float64)
     return WindowSplit(
         iteration_j=iteration_j,
+        iteration_serves=served,
         request_j=request_j,
         overhead_j=float((iteration_j * window.iteration_share)[~served].sum()),
         relative_half_width=np.sqrt(estimator**2 + error**2 + METER_90**2),
-        held_ns=_held_ns(window, trace, energy, iteration_j),
-        features=_features(window, sums, served),
+        held_ns=np.rint(held_time(trace, duration_ns)).astype(np.int64),
+        features=window_features(trace, expert_fraction=energy.expert_fraction)
+        | {"overhead_iterations": float(window.iteration_share[~served].sum())},
         method=split.method if served.any() else "",
         permutations=split.permutations,
         evaluations=split.evaluations,
@@ -121,27 +140,3 @@ def _overhead_j(model: EnergyModel, trace: Trace) -> NDArray[np.float64]:
     )
     empty = Trace.from_rows([], [], [], [], iterations=trace.iterations, requests=0)
     return iteration_energy(model, empty, sums)
-
-
-def _held_ns(
-    window: EngineWindow, trace: Trace, model: EnergyModel, iteration_j: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """Iteration time divided as the iteration's energy is, exactly: an iteration's joules stand for its time."""
-    duration_ns = (window.iteration_end_ns - window.iteration_start_ns) * window.iteration_share
-    per_joule = np.divide(duration_ns, iteration_j, out=np.zeros_like(duration_ns), where=iteration_j > 0)
-    held = attribute_trace(trace.reweighted(per_joule), model, seed=0).request_j
-    return np.rint(held).astype(np.int64)
-
-
-def _features(window: EngineWindow, sums: IterationSums, served: NDArray[np.bool_]) -> dict[str, float]:
-    """Sums over the batch of what an iteration's energy depends on, each iteration by its part inside."""
-    share = window.iteration_share
-    return {
-        "iterations": float(share[served].sum()),
-        "overhead_iterations": float(share[~served].sum()),
-        "requests": float((sums.requests * share).sum()),
-        "prefill_tokens": float(((sums.tokens - sums.requests) * share).sum()),
-        "context": float((sums.context * share).sum()),
-        "attention": float((sums.attention * share).sum()),
-    }
-

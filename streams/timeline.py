@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 from streams.metering import MeterInterval
 
-__all__ = ["Interval", "Timeline", "divide", "lay_out"]
+__all__ = ["FIRST_LOAD", "GAP", "IDLE", "OVERHEAD", "SERVING", "Interval", "Timeline", "divide", "lay_out"]
+
+SERVING, OVERHEAD, IDLE, GAP, FIRST_LOAD = range(5)
+"""Rows of a timeline: iterations that served requests, iterations that served none, no iteration, no data,
+then one row per load."""
 
 Interval = tuple[int, int]
 """`[start_ns, end_ns)`."""
@@ -26,7 +30,7 @@ class Timeline:
     at_ns: NDArray[np.int64]
     """(T,) strictly ascending, from the batch's start to its end."""
     expected_j: NDArray[np.float64]
-    """(A, T) cumulative expectation: busy, idle, gap, then one row per load."""
+    """(A, T) cumulative expectation; rows as the constants below say."""
     busy_ns: int
     idle_ns: int
     gap_ns: int
@@ -38,6 +42,7 @@ def lay_out(
     iteration_start_ns: NDArray[np.int64],
     iteration_end_ns: NDArray[np.int64],
     iteration_j: NDArray[np.float64],
+    iteration_serves: NDArray[np.bool_],
     *,
     idle_power_w: float,
     gaps: Sequence[Interval],
@@ -61,7 +66,11 @@ def lay_out(
 
     first, last = np.searchsorted(at_ns, starts), np.searchsorted(at_ns, ends)
     size = len(at_ns)
-    rate_w = np.cumsum(np.bincount(first, power_w, size) - np.bincount(last, power_w, size))[:-1]
+
+    def rate_w(chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        steps = np.bincount(first, power_w * chosen, size) - np.bincount(last, power_w * chosen, size)
+        return np.maximum(np.cumsum(steps)[:-1], 0.0)  # rounding must not owe anybody energy
+
     running = np.cumsum(np.bincount(first, minlength=size) - np.bincount(last, minlength=size))[:-1]
     span_ns = np.diff(at_ns)
     busy = running > 0
@@ -70,12 +79,17 @@ def lay_out(
     busy_ns = int(span_ns[busy].sum())
     gap_power_w = busy_j / (busy_ns / 1e9) if busy_ns else idle_power_w
 
-    powers = [np.where(busy, rate_w, 0.0), np.zeros(size - 1), np.where(gap, gap_power_w, 0.0)]
+    powers = [
+        np.where(busy, rate_w(iteration_serves), 0.0),
+        np.where(busy, rate_w(~iteration_serves), 0.0),
+        np.zeros(size - 1),
+        np.where(gap, gap_power_w, 0.0),
+    ]
     for load in loads:
         loading = free & _covered(at_ns, [load])
         free &= ~loading
         powers.append(np.where(loading, idle_power_w, 0.0))
-    powers[1] = np.where(free, idle_power_w, 0.0)
+    powers[IDLE] = np.where(free, idle_power_w, 0.0)
     expected_j = np.zeros((len(powers), size))
     np.cumsum(np.asarray(powers) * (span_ns / 1e9), axis=1, out=expected_j[:, 1:])
     return Timeline(at_ns, expected_j, busy_ns, int(span_ns[free].sum()), int(span_ns[gap].sum()))
@@ -103,6 +117,6 @@ def divide(timeline: Timeline, intervals: Sequence[MeterInterval]) -> NDArray[np
         cumulative = np.asarray([np.interp(cell_edges_ns, at_ns, row) for row in timeline.expected_j])
         expected = np.diff(cumulative, axis=1)
         total = expected.sum(axis=0)
-        expected[1, total <= 0] = 1.0
+        expected[IDLE, total <= 0] = 1.0
         accounts_uj += (expected / np.where(total > 0, total, 1.0)) @ interval.cell_uj
     return accounts_uj

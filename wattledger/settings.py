@@ -30,6 +30,14 @@ class Settings:
     clickhouse_cluster: str | None = None
     """Name of the ClickHouse cluster on which tables are replicated; None for one server."""
 
+    def require_kafka(self) -> str:
+        """The broker's address; raises ConfigurationError where none is set."""
+        if self.kafka is None:
+            raise ConfigurationError(
+                "no Kafka is set: set WATTLEDGER_KAFKA=host:port, or try `wattledger demo`, which starts one"
+            )
+        return self.kafka
+
 
 def load(env: Mapping[str, str] = os.environ, *, directory: Path | None = None) -> Settings:
     """Read the settings; `directory` is the working directory, for the defaults.

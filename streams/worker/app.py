@@ -42,9 +42,9 @@ def create_app(settings: WorkerSettings, shell: Shell, data_dir: str) -> faust.A
         web_enabled=False,
     )
     for name in CO_PARTITIONED:
-        app.agent(
-            app.topic(name, key_serializer="raw", value_serializer="raw"), name=name, concurrency=1
-        )(_ingest(shell))
+        app.agent(app.topic(name, key_serializer="raw", value_serializer="raw"), name=name, concurrency=1)(
+            _ingest(shell)
+        )
 
     @app.on_partitions_revoked.connect
     async def on_revoked(sender: faust.App, revoked: Any, **kwargs: Any) -> None:

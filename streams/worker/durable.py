@@ -16,14 +16,8 @@ import pyarrow as pa
 from schemas.errors import DatabaseUnavailable
 from streams.batch import ACCOUNTS, Batch
 from streams.booking import book
-from streams.ledger.rows import (
-    batch_table,
-    dead_letter_table,
-    late_frame_table,
-    ledger_table,
-    load_table,
-    meter_table,
-)
+from streams.ledger.incident_rows import dead_letter_table, late_frame_table, load_table
+from streams.ledger.rows import batch_table, ledger_table, meter_table
 from streams.ledger.sink import Sink
 from streams.pipeline import DeadLetter, Work
 from streams.side_inputs import SideInputs

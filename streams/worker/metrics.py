@@ -19,6 +19,8 @@ class WorkerMetrics:
     energy_joules: Counter
     unbalanced: Counter
     held_bytes: Gauge
+    groups: Gauge
+    sealed_until_seconds: Gauge
     watermark_delay_seconds: Gauge
     flush_seconds: Histogram
     insert_retries: Counter
@@ -31,21 +33,38 @@ class WorkerMetrics:
             registry=registry,
             messages=Counter("wattledger_messages", "messages received", ["topic"], registry=registry),
             dead_letters=Counter(
-                "wattledger_dead_letters", "messages that could not be booked", ["topic", "reason"], registry=registry
+                "wattledger_dead_letters",
+                "messages that could not be booked",
+                ["topic", "reason"],
+                registry=registry,
             ),
             late_frames=Counter(
-                "wattledger_late_frames", "frames that came after their window was sealed", ["topic"], registry=registry
+                "wattledger_late_frames",
+                "frames that came after their window was sealed",
+                ["topic"],
+                registry=registry,
             ),
             batches=Counter("wattledger_batches", "batches made durable", registry=registry),
             energy_joules=Counter(
-                "wattledger_energy_joules", "accelerator energy booked, by account", ["account"], registry=registry
+                "wattledger_energy_joules",
+                "accelerator energy booked, by account",
+                ["account"],
+                registry=registry,
             ),
             unbalanced=Counter(
                 "wattledger_unbalanced_batches",
                 "batches whose accounts did not sum to the meter: must stay 0, such a batch is never written",
                 registry=registry,
             ),
-            held_bytes=Gauge("wattledger_held_bytes", "frames held for open windows, as on the wire", registry=registry),
+            held_bytes=Gauge(
+                "wattledger_held_bytes", "frames held for open windows, as on the wire", registry=registry
+            ),
+            groups=Gauge("wattledger_groups", "metering groups with frames in memory", registry=registry),
+            sealed_until_seconds=Gauge(
+                "wattledger_sealed_until_seconds",
+                "event time (Unix) up to which every group of this worker is durable",
+                registry=registry,
+            ),
             watermark_delay_seconds=Gauge(
                 "wattledger_watermark_delay_seconds",
                 "age of the latest event of the last flush when it became queryable",
@@ -55,6 +74,8 @@ class WorkerMetrics:
                 "wattledger_flush_seconds", "booking and inserting one flush", registry=registry
             ),
             insert_retries=Counter(
-                "wattledger_insert_retries", "flushes tried again after the database failed", registry=registry
+                "wattledger_insert_retries",
+                "flushes tried again after the database failed",
+                registry=registry,
             ),
         )

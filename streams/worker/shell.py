@@ -193,6 +193,8 @@ class Shell:
             for (topic, partition), offsets in pipeline.settle(work).items():
                 for offset in offsets:
                     self._events.pop((topic, partition, offset)).ack()
+            self._metrics.groups.set(len(pipeline.groups))
+            self._metrics.sealed_until_seconds.set(pipeline.durable_until_ns() / 1e9)
             return len(work.windows) >= self._settings.flush_windows
 
     def _guard_dead_letters(self, dead: int) -> None:

@@ -23,7 +23,9 @@ _TIMEOUT_S: Final = 10.0
 class SideReader:
     """Follows the compacted topics from their beginning; `refresh` reads to what is their end now."""
 
-    def __init__(self, bootstrap: str, side: SideInputs, bury: Callable[[str, int, int, bytes, str], None]) -> None:
+    def __init__(
+        self, bootstrap: str, side: SideInputs, bury: Callable[[str, int, int, bytes, str], None]
+    ) -> None:
         self._bootstrap = bootstrap
         self._take: Mapping[str, Callable[[bytes], None]] = {
             ENGINES: lambda value: side.add_engine(decode_engine(value)),

@@ -1,0 +1,146 @@
+"""Windows close by event time alone, in the same way whatever the order of arrival."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.energy import ActiveLoad, EnergyFrame
+from schemas.iterations import IterationFrame
+from streams.windows import ClosedWindow, Group, Held, WindowRules, due_windows, forget_sealed
+from tests.builders import ENGINE, GROUP, SECOND, T0, decode_frame, energy_frame
+
+RULES = WindowRules()
+
+
+def feed(
+    group: Group, frames: list[IterationFrame | EnergyFrame], first_offset: int = 0
+) -> list[ClosedWindow]:
+    closed: list[ClosedWindow] = []
+    for offset, frame in enumerate(frames, first_offset):
+        if isinstance(frame, IterationFrame):
+            group.hold_iterations(Held(frame, offset, frame.end_ns))
+        else:
+            group.hold_energy(Held(frame, offset, frame.end_ns))
+        closed += due_windows(group, RULES)
+    return closed
+
+
+def stream(
+    until_s: float, *, skip: tuple[int, ...] = (), **options: object
+) -> list[IterationFrame | EnergyFrame]:
+    frames: list[IterationFrame | EnergyFrame] = []
+    for number, start in enumerate(np.arange(0, until_s, 0.5)):
+        frames.append(energy_frame(start, start + 0.5, sequence=number))
+        if number not in skip:
+            frames.append(decode_frame(start, start + 0.5, sequence=number, **options))
+    return frames
+
+
+def bounds(closed: list[ClosedWindow]) -> list[tuple[float, float]]:
+    return [((c.start_ns - T0) / SECOND, (c.end_ns - T0) / SECOND) for c in closed]
+
+
+def test_windows_tile_event_time_and_close_once_both_watermarks_and_the_wait_have_passed():
+    closed = feed(Group(GROUP, 0), stream(11.0))
+    assert bounds(closed) == [(0, 5), (5, 10)]
+    assert bounds(feed(Group(GROUP, 0), stream(10.0))) == [(0, 5)]
+    assert all(c.closed_by == "watermark" and not c.gaps for c in closed)
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 3))
+def test_order_and_repeats_within_the_wait_change_nothing(shuffler, repeats):
+    frames = stream(11.0)
+    expected = feed(Group(GROUP, 0), frames)
+    shuffled = frames + frames[:repeats]
+    shuffler.shuffle(shuffled)
+    group = Group(GROUP, 0, T0)
+    for offset, frame in enumerate(shuffled):
+        held = Held(frame, offset, 0)
+        (group.hold_iterations if isinstance(frame, IterationFrame) else group.hold_energy)(held)
+    closed = list(due_windows(group, RULES))
+    assert bounds(closed) == bounds(expected)
+    for one, other in zip(closed, expected, strict=True):
+        assert [held.key[:3] for held in one.iterations] == [held.key[:3] for held in other.iterations]
+        assert [held.key[:3] for held in one.energy] == [held.key[:3] for held in other.energy]
+
+
+def test_a_missing_frame_is_a_gap_with_its_cause():
+    closed = feed(Group(GROUP, 0), stream(11.0, skip=(3,)))
+    assert closed[0].gaps == ((T0 + round(1.5 * SECOND), T0 + 2 * SECOND),)
+    assert closed[0].gap_causes == ("sequence_gap",)
+    assert closed[1].gaps == ()
+
+
+def test_a_silent_engine_holds_its_window_for_a_bounded_time_and_is_then_a_gap():
+    heard = [decode_frame(s, s + 0.5, sequence=n) for n, s in enumerate(np.arange(0, 3, 0.5))]
+    metered = [energy_frame(s, s + 0.5, sequence=n) for n, s in enumerate(np.arange(0, 16, 0.5))]
+    group = Group(GROUP, 0)
+    assert feed(group, [*heard, *metered[:28]]) == []
+    closed = feed(group, metered[28:], first_offset=100)
+    assert bounds(closed) == [(0, 5)]
+    assert closed[0].closed_by == "bounded_wait"
+    assert closed[0].gaps == ((T0 + 3 * SECOND, T0 + 5 * SECOND),)
+    assert closed[0].gap_causes == ("silent_iterations",)
+
+
+def test_a_group_silent_on_both_streams_is_not_sealed():
+    assert feed(Group(GROUP, 0), stream(5.0)) == []
+
+
+def test_an_engine_whose_hook_is_off_is_one_gap():
+    metered = [energy_frame(s, s + 0.5, sequence=n) for n, s in enumerate(np.arange(0, 16, 0.5))]
+    closed = feed(Group(GROUP, 0), metered)
+    assert closed[0].gaps == ((T0, T0 + 5 * SECOND),)
+    assert closed[0].gap_causes == ("silent_iterations",)
+
+
+def test_gpus_of_no_engine_are_windows_too_and_have_no_gap():
+    metered = [energy_frame(s, s + 0.5, sequence=n, engines=()) for n, s in enumerate(np.arange(0, 6, 0.5))]
+    closed = feed(Group(GROUP, 0), metered)
+    assert bounds(closed) == [(0, 5)]
+    assert closed[0].gaps == ()
+
+
+def test_a_window_is_cut_where_a_new_incarnation_begins_and_the_time_before_it_is_no_gap():
+    first = [decode_frame(s, s + 0.5, sequence=n) for n, s in enumerate(np.arange(0, 2, 0.5))]
+    again = [
+        decode_frame(s, s + 0.5, sequence=n, born_s=3.0, first_ordinal=50)
+        for n, s in enumerate(np.arange(3, 7, 0.5))
+    ]
+    metered = [
+        energy_frame(s, s + 0.5, sequence=n, engines=() if 2 <= s < 3 else (ENGINE,))
+        for n, s in enumerate(np.arange(0, 7, 0.5))
+    ]
+    closed = feed(Group(GROUP, 0), [*first, *again, *metered])
+    assert bounds(closed) == [(0, 3), (3, 5)]
+    assert [c.gaps for c in closed] == [(), ()]
+
+
+def test_loading_time_is_no_gap_and_an_open_load_is_closed_by_a_later_word():
+    load = ActiveLoad("load-1", ENGINE, T0 + 1 * SECOND, 0)
+    ended = ActiveLoad("load-1", ENGINE, T0 + 1 * SECOND, T0 + 3 * SECOND)
+    metered = [
+        energy_frame(s, s + 0.5, sequence=n, engines=(ENGINE,) if s >= 1 else (),
+                     loads=(load,) if 1 <= s < 2.5 else (ended,) if s == 2.5 else ())
+        for n, s in enumerate(np.arange(0, 6, 0.5))
+    ]  # fmt: skip
+    served = [decode_frame(s, s + 0.5, sequence=n, born_s=1.0) for n, s in enumerate(np.arange(3, 6, 0.5))]
+    closed = feed(Group(GROUP, 0), [*metered, *served])
+    assert bounds(closed) == [(0, 1), (1, 5)]
+    assert closed[0].loads == ()
+    assert closed[1].loads == (("load-1", ENGINE, T0 + 1 * SECOND, T0 + 3 * SECOND),)
+    assert closed[1].gaps == ()
+
+
+def test_what_is_forgotten_is_never_needed_again():
+    frames = stream(21.0)
+    everything, forgetful = Group(GROUP, 0), Group(GROUP, 0)
+    kept = feed(everything, frames)
+    closed: list[ClosedWindow] = []
+    for offset, frame in enumerate(frames):
+        closed += feed(forgetful, [frame], offset)
+        if forgetful.sealed_ns:
+            forget_sealed(forgetful, forgetful.sealed_ns)
+    assert closed == kept
+    assert len(forgetful.energy) < 8
+    assert sum(map(len, forgetful.iterations.values())) < 8

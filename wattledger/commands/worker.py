@@ -1,0 +1,110 @@
+"""`wattledger worker`: book what arrives on the topics, until told to stop."""
+
+import logging
+
+import click
+
+from streams.split import METHODS, SplitRules
+from streams.windows import WindowRules
+from streams.worker.run import run_worker
+from streams.worker.settings import WorkerSettings
+from wattledger import settings as settings_module
+
+__all__ = ["command"]
+
+
+@click.command("worker")
+@click.option(
+    "--group", default="wattledger", show_default=True, help="Consumer group; its workers share partitions."
+)
+@click.option(
+    "--instance-id", default="", help="Static membership, such as the pod's name: a restart moves nothing."
+)
+@click.option(
+    "--window",
+    "window_s",
+    type=click.FloatRange(1.0, 3600.0),
+    default=5.0,
+    show_default=True,
+    help="Seconds of event time in a batch. Longer: fewer rows, later answers, smaller meter error.",
+)
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0.0, 3600.0),
+    default=0.5,
+    show_default=True,
+    help="Seconds of event time a window stays open for frames out of order.",
+)
+@click.option(
+    "--silent-after",
+    "silent_s",
+    type=click.FloatRange(1.0, 86400.0),
+    default=10.0,
+    show_default=True,
+    help="Seconds of event time after which a silent engine no longer holds its window open.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default="auto",
+    show_default=True,
+    help="auto: exact closed form or series. truncated: the published permutation sampling.",
+)
+@click.option(
+    "--permutations",
+    type=click.IntRange(1),
+    default=None,
+    help="K for sampling; left out, K adapts to the variance of the marginals.",
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Prometheus endpoint; 0 for none.",
+)
+@click.option(
+    "--session-timeout",
+    "session_timeout_s",
+    type=click.FloatRange(6.0, 300.0),
+    default=12.0,
+    show_default=True,
+    help="Seconds until a dead worker's partitions move.",
+)
+def command(
+    group: str,
+    instance_id: str,
+    window_s: float,
+    wait_s: float,
+    silent_s: float,
+    method: str,
+    permutations: int | None,
+    metrics_port: int,
+    session_timeout_s: float,
+) -> None:
+    """Book every joule that arrives on the topics, until told to stop.
+
+    Rows are durable before their messages are acknowledged: kill it at any moment, start it again, and the
+    books still close. Kafka comes from WATTLEDGER_KAFKA, the database from WATTLEDGER_CLICKHOUSE.
+
+    \b
+    Example:
+      WATTLEDGER_KAFKA=broker:9092 WATTLEDGER_CLICKHOUSE=https://user:secret@db:8443/wattledger \\
+        wattledger worker --group prod --metrics-port 9108
+    """
+    settings = settings_module.load()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    run_worker(
+        WorkerSettings(
+            kafka=settings.require_kafka(),
+            clickhouse=settings.clickhouse,
+            group=group,
+            instance_id=instance_id,
+            metrics_port=metrics_port,
+            session_timeout_s=session_timeout_s,
+            heartbeat_s=session_timeout_s / 4,
+            windows=WindowRules(round(window_s * 1e9), round(wait_s * 1e9), round(silent_s * 1e9)),
+            split=SplitRules(method, permutations),
+        )
+    )

@@ -1,0 +1,90 @@
+"""Creates the topics that schemas/topics declares, and checks the ones that exist against the declaration."""
+
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from schemas.errors import BrokerUnavailable
+from schemas.topics import TOPICS, Topic
+
+__all__ = ["TopicState", "check_topics", "create_topics"]
+
+TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as found on the broker."""
+
+    topic: Topic
+    partitions: int
+    """0 where it does not exist."""
+    replication: int
+    differences: tuple[str, ...]
+    """What is not as declared, each with the fix."""
+
+
+def create_topics(
+    bootstrap: str, *, partitions: int | None = None, replication: int | None = None
+) -> list[str]:
+    """Create what is missing and return its names; never changes a topic that exists.
+
+    partitions: instead of the declared number, for installations too small for it.
+    replication: None takes 3, or as many brokers as there are.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    try:
+        metadata = admin.list_topics(timeout=TIMEOUT_S)
+        factor = replication or min(3, len(metadata.brokers))
+        wanted = [
+            NewTopic(
+                topic.name,
+                num_partitions=partitions if partitions and topic.partitions > 1 else topic.partitions,
+                replication_factor=factor,
+                config=dict(topic.config),
+            )
+            for topic in TOPICS
+            if topic.name not in metadata.topics
+        ]
+        if wanted:
+            for future in admin.create_topics(wanted, operation_timeout=TIMEOUT_S).values():
+                future.result(TIMEOUT_S)
+    except KafkaException as error:
+        raise BrokerUnavailable(
+            f"topics could not be created on {bootstrap}: {error.args[0].str()}; "
+            "check WATTLEDGER_KAFKA and the broker's ACLs (CREATE on wattledger.*)"
+        ) from error
+    return [new.topic for new in wanted]
+
+
+def check_topics(bootstrap: str) -> list[TopicState]:
+    """Every declared topic as the broker has it."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    try:
+        metadata = admin.list_topics(timeout=TIMEOUT_S)
+        present = [topic for topic in TOPICS if topic.name in metadata.topics]
+        resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in present]
+        configs = {
+            resource.name: future.result(TIMEOUT_S)
+            for resource, future in (admin.describe_configs(resources) if resources else {}).items()
+        }
+    except KafkaException as error:
+        raise BrokerUnavailable(
+            f"topics could not be read from {bootstrap}: {error.args[0].str()}; check WATTLEDGER_KAFKA"
+        ) from error
+    states = []
+    for topic in TOPICS:
+        found = metadata.topics.get(topic.name)
+        if found is None:
+            states.append(TopicState(topic, 0, 0, ("missing: run `wattledger topics create`",)))
+            continue
+        actual = {name: entry.value for name, entry in configs[topic.name].items()}
+        differences = tuple(
+            f"{name} is {actual.get(name)}, declared {value}: kafka-configs.sh --alter --add-config {name}={value}"
+            for name, value in topic.config.items()
+            if actual.get(name) != value
+        )
+        replicas = len(found.partitions[0].replicas)
+        states.append(TopicState(topic, len(found.partitions), replicas, differences))
+    return states
