@@ -1,9 +1,8 @@
-"""Unix time that never runs backwards: CLOCK_MONOTONIC plus an offset that follows the wall clock slowly.
+"""Unix time that never runs backwards: CLOCK_MONOTONIC, steered slowly towards the wall clock.
 
 Hooks and agent stamp events of the same node, and a window's energy is matched to its iterations by those
 stamps. A wall clock that NTP steps would order an iteration's end before its start; CLOCK_MONOTONIC, shared
-by all processes of a node, cannot. Every clock of a node applies the same rule, so they agree to
-microseconds.
+by all processes of a node, cannot. Every clock of a node steers by the same rule, so they agree closely.
 """
 
 import time
@@ -12,15 +11,15 @@ from typing import Final
 
 __all__ = ["UnixClock"]
 
-MAX_SLEW: Final = 0.05
+MAX_SLEW_PPM: Final = 50_000
 """A correction takes at most this share of the time passed, so time slows down or hurries but never turns:
 NTP's own slew (500 ppm) is followed at once, a step of 1 s is worn off in 20 s."""
 
 
 class UnixClock:
-    """Converts monotonic nanoseconds to Unix nanoseconds; call `follow` about twice a second.
+    """`now()` in Unix nanoseconds: continuous, increasing; call `follow()` every half second or so.
 
-    `now()` is non-decreasing across calls to `follow`. Reads are safe from any thread; `follow` is for one.
+    `now` is safe from any thread; `follow` is for one.
     """
 
     def __init__(
@@ -30,21 +29,22 @@ class UnixClock:
     ) -> None:
         self._monotonic_ns = monotonic_ns
         self._wall_ns = wall_ns
-        self._followed_ns = monotonic_ns()
-        self._offset_ns = wall_ns() - self._followed_ns
+        # One tuple, so that another thread reads all three of one line or of the next, never a mixture.
+        self._line = (monotonic_ns(), wall_ns(), 0)
 
     def now(self) -> int:
-        """The current Unix time in nanoseconds."""
-        return self._monotonic_ns() + self._offset_ns
-
-    def unix(self, monotonic_ns: int) -> int:
-        """The Unix time of a monotonic instant, by the present offset."""
-        return monotonic_ns + self._offset_ns
+        """The current time: the line's start plus the time since, at the line's rate."""
+        from_ns, unix_ns, slew_ppm = self._line
+        passed_ns = self._monotonic_ns() - from_ns
+        return unix_ns + passed_ns + passed_ns * slew_ppm // 1_000_000
 
     def follow(self) -> None:
-        """Move the offset towards the wall clock, by at most MAX_SLEW of the time since the last call."""
+        """Begin a new line where the old one ends, at the rate that closes the gap to the wall clock."""
+        from_ns, unix_ns, slew_ppm = self._line
         mono = self._monotonic_ns()
-        error = self._wall_ns() - mono - self._offset_ns
-        limit = int((mono - self._followed_ns) * MAX_SLEW)
-        self._offset_ns += max(-limit, min(limit, error))
-        self._followed_ns = mono
+        passed_ns = mono - from_ns
+        if passed_ns <= 0:
+            return
+        here_ns = unix_ns + passed_ns + passed_ns * slew_ppm // 1_000_000
+        wanted_ppm = (self._wall_ns() - here_ns) * 1_000_000 // passed_ns
+        self._line = (mono, here_ns, max(-MAX_SLEW_PPM, min(MAX_SLEW_PPM, wanted_ppm)))
