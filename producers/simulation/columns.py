@@ -14,9 +14,13 @@ Int64s = NDArray[np.int64]
 
 
 class Recorder:
-    """Append-only lists of what the scheduler did; `schedule` expands stretches into iterations."""
+    """Append-only lists of what the scheduler did; `schedule` expands stretches into iterations.
 
-    def __init__(self) -> None:
+    Iterations are counted by the engine; columns number them from `first_iteration`.
+    """
+
+    def __init__(self, first_iteration: int = 0) -> None:
+        self.first_iteration = first_iteration
         self._stretches: list[tuple[int, int, int, int, int, int, int]] = []
         self._prefills: list[tuple[int, int, int, int]] = []
         self._pieces: list[tuple[int, int, int, int, int, int, int]] = []
@@ -32,15 +36,15 @@ class Recorder:
 
     def prefill(self, iteration: int, rows: int, tokens: int, pairs: int) -> None:
         """The prefill part of an iteration."""
-        self._prefills.append((iteration, rows, tokens, pairs))
+        self._prefills.append((iteration - self.first_iteration, rows, tokens, pairs))
 
     def chunk(self, request: int, iteration: int, context: int, tokens: int, *, emits: bool) -> None:
         """One prefill chunk; the last of a prefill emits a token."""
-        self._pieces.append((request, iteration, 1, context, tokens, int(emits), 1))
+        self._pieces.append((request, iteration - self.first_iteration, 1, context, tokens, int(emits), 1))
 
     def decode(self, request: int, first: int, length: int, context: int) -> None:
         """A run of decode rows."""
-        self._pieces.append((request, first, length, context, 1, 1, 0))
+        self._pieces.append((request, first - self.first_iteration, length, context, 1, 1, 0))
 
     def admit(self, request: int, now_ps: int, reused: int) -> None:
         """A first admission, or a resumption after a preemption."""

@@ -12,7 +12,8 @@ blocks of 16, and a block enters the prefix cache when its prompt's prefill is c
 """
 
 from collections import deque
-from heapq import heappop, heappush
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 from math import isqrt
 from typing import Literal
 
@@ -24,7 +25,7 @@ from producers.simulation.requests import Requests
 from producers.simulation.schedule import Schedule
 from schemas.errors import DataError
 
-__all__ = ["Mode", "simulate"]
+__all__ = ["Mode", "simulate", "simulate_parts"]
 
 Mode = Literal["continuous", "static"]
 
@@ -38,11 +39,29 @@ def simulate(
 
     Deterministic: no clock, no random numbers. DataError names a request that the KV cache can never hold.
     """
+    (schedule,) = simulate_parts(requests, engine, mode=mode, start_us=start_us, part_iterations=_FOREVER)
+    return schedule
+
+
+def simulate_parts(
+    requests: Requests,
+    engine: EngineType,
+    *,
+    mode: Mode = "continuous",
+    start_us: int = 0,
+    part_iterations: int,
+) -> Iterator[Schedule]:
+    """The same run in consecutive parts of at least `part_iterations` iterations, each numbered from 0.
+
+    Memory is that of one part and of the requests, however long the trace. A decode stretch that crosses a
+    cut becomes two pieces; a request's times and counts stand in the part in which they happened.
+    """
     _check_capacity(requests, engine)
     state = _Engine(requests, engine, timing(engine), static=mode == "static", start_us=start_us)
     while state.step():
-        pass
-    return state.record.schedule(len(requests))
+        if state.iteration - state.record.first_iteration >= part_iterations:
+            yield state.cut()
+    yield state.cut()
 
 
 def _check_capacity(requests: Requests, engine: EngineType) -> None:
@@ -114,6 +133,23 @@ class _Engine:
             self._stretch(1 if self.preempted else self._stretch_limit())
         self._finish()
         return True
+
+    def cut(self) -> Schedule:
+        """Everything since the last cut, as columns; the requests in the batch go on in the next part."""
+        for request in self.running:
+            length = self.iteration - self.entered[request]
+            if self.entered[request] >= 0 and length:
+                self.record.decode(request, self.entered[request], length, self.computed[request])
+                self.emitted[request] += length
+                self.computed[request] += length
+        current = [(last, r) for last, r, entered in self.finishes if self.entered[r] == entered]
+        self.finishes = [(last, r, self.iteration) for last, r in current]
+        heapify(self.finishes)
+        for _, request in current:
+            self.entered[request] = self.iteration
+        schedule = self.record.schedule(len(self.prompt))
+        self.record = Recorder(self.iteration)
+        return schedule
 
     def _arrive(self) -> None:
         while self.arrived < len(self.arrival_ps) and self.arrival_ps[self.arrived] <= self.now_ps:
