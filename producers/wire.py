@@ -57,6 +57,9 @@ class Kind(IntEnum):
     ACK = 7
 
 
+KINDS: Final = {int(kind): kind for kind in Kind}
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """The hook introduces its engine."""
@@ -118,12 +121,12 @@ class MessageReader:
             length, kind = HEADER.unpack_from(buffer, start)
             if not 1 <= length <= MAX_MESSAGE_BYTES:
                 raise MalformedMessage(f"message length {length}: not within 1 and {MAX_MESSAGE_BYTES}")
-            if kind not in Kind:
+            if kind not in KINDS:
                 raise MalformedMessage(f"message type {kind}: unknown; hook and agent differ in version")
             end = start + HEADER.size - 1 + length
             if len(buffer) < end:
                 break
-            yield Kind(kind), bytes(buffer[start + HEADER.size : end])
+            yield KINDS[kind], bytes(buffer[start + HEADER.size : end])
             start = end
         del buffer[:start]
 

@@ -91,6 +91,11 @@ class Recorder:
         self._link = AgentLink(settings.socket, hello, max_bytes=settings.buffer_bytes)
         self._thread = threading.Thread(target=self._run, name="wattledger-hook", daemon=True)
 
+    @property
+    def live_requests(self) -> int:
+        """Requests that have run and are not known to have finished."""
+        return self._spans.live
+
     def start(self) -> None:
         """Begin to make frames, also while the engine is idle: an empty frame is the heartbeat."""
         # A forked child must neither speak on our socket nor keep it open.
