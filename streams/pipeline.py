@@ -130,16 +130,9 @@ class Pipeline:
         frame's engine: the caller reads the descriptors to their end and calls again without the flag, and
         then the frame is a dead letter. Every other bad message becomes a dead letter at once.
         """
+        take = {ITERATIONS: self._receive_iterations, ENERGY: self._receive_energy, LOADS: self._receive_load}
         try:
-            if message.topic == ITERATIONS:
-                self._receive_iterations(message)
-            elif message.topic == ENERGY:
-                self._receive_energy(message)
-            elif message.topic == LOADS:
-                self._loads.append(decode_load(message.value))
-                self._acked_by_flush(message)
-            else:
-                raise InvalidMessage(f"topic {message.topic!r} is not one this worker reads")
+            take[message.topic](message)
         except UnknownEngine as error:
             if engines_may_be_unknown:
                 raise
@@ -173,6 +166,10 @@ class Pipeline:
         wanted = not late or group.sealed_ns is None or frame.end_ns > group.sealed_ns
         held = Held(frame, message.offset, message.arrival_ns)
         self._place(message, held=wanted and group.hold_energy(held))
+
+    def _receive_load(self, message: Message) -> None:
+        self._loads.append(decode_load(message.value))
+        self._acked_by_flush(message)
 
     def _group(self, group_id: str, partition: int) -> Group:
         group = self._groups.get(group_id)

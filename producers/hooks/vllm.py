@@ -58,7 +58,7 @@ class VllmHook:
         from vllm import __version__ as version
 
         try:
-            settings = HookSettings.from_environment()
+            HookSettings.from_environment()
             missing = missing_fields()
         except Exception as error:
             log.exception("wattledger: the energy hook is not installed: %s", error)  # noqa: TRY401
@@ -71,7 +71,7 @@ class VllmHook:
                 ", ".join(missing),
                 self.tested,
             )
-        wrap_engine(Taps(settings, version, refused=", ".join(missing)))
+        wrap_engine(Taps(version, refused=", ".join(missing)))
         return not missing
 
 
@@ -124,8 +124,7 @@ class Taps:
     schedule().
     """
 
-    def __init__(self, settings: HookSettings, version: str, *, refused: str) -> None:
-        self._settings = settings
+    def __init__(self, version: str, *, refused: str) -> None:
         self._version = version
         self._refused = refused
         self._loading: dict[int, tuple[VllmTap, str]] = {}
@@ -149,13 +148,14 @@ class Taps:
         """A tap with a recorder that runs."""
         import vllm.envs
 
+        settings = HookSettings.from_environment()
         translator = VllmTranslator(
-            self._settings,
+            settings,
             overlapping=config.parallel_config.pipeline_parallel_size > 1,
             suffixed=not getattr(vllm.envs, "VLLM_DISABLE_REQUEST_ID_RANDOMIZATION", False),
         )
-        facts = vllm_facts(config, self._version, self._settings)
-        recorder = Recorder(facts, translator.step, self._settings, held_from=translator.held_from)
+        facts = vllm_facts(config, self._version, settings)
+        recorder = Recorder(facts, translator.step, settings, held_from=translator.held_from)
         recorder.start()
         if self._refused:
             recorder.switch_off(f"vLLM {self._version} lacks {self._refused}")

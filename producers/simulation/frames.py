@@ -52,8 +52,8 @@ def cut_frame(log: EngineLog, sequence: int, start_us: int, end_us: int, origin_
     first, last = np.searchsorted(log.end_us, (start_us, end_us), side="right")
     in_flight = last < len(log.start_us) and log.start_us[last] < end_us
     watermark_us = int(log.start_us[last]) if in_flight else end_us
-    length = log.schedule.piece_length
-    touched = np.flatnonzero((log.piece_first < last) & (log.piece_first + length > first))
+    ends = np.minimum(log.piece_first + log.schedule.piece_length, last)
+    touched = np.flatnonzero(np.maximum(log.piece_first, first) < ends)
     spans = _clip(log, touched, int(first), int(last))
     present, span_request = np.unique(spans.request, return_inverse=True)
     requests, schedule = log.requests, log.schedule

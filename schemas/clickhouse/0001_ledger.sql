@@ -93,6 +93,7 @@ CREATE TABLE IF NOT EXISTS ledger{on_cluster} (
     emitted_tokens      Int64 COMMENT 'tokens delivered in this window',
     iterations          UInt32 COMMENT 'iterations this request took part in, in this window',
     context_sum         Int64 COMMENT 'sum over rows of tokens in the KV cache before the row',
+    shared_iterations   Float64 COMMENT 'sum over its iterations, by their part inside the window, of 1 / requests in the iteration: its part of what an iteration costs whoever is served',
     held_ns             Int64 COMMENT 'iteration time shared with the batch, by the time game''s split',
     first_ns            Int64 COMMENT 'start of its first iteration in this window',
     last_ns             Int64 COMMENT 'end of its last iteration in this window',

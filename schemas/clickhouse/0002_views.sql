@@ -93,7 +93,7 @@ SELECT
     toInt128(batch.host_uj) AS host_stated_uj,
     booked.host_uj AS host_ledger_uj,
     arrayFilter(why -> why != '', [
-        if(meter.in_order, '', 'readings_out_of_order'),
+        if(meter.readings = 0 OR meter.in_order, '', 'readings_out_of_order'),
         if(metered_uj = stated_uj, '', 'meter_differs_from_batch'),
         if(metered_uj = booked_uj, '', 'accounts_differ_from_meter'),
         if(booked.request_uj = request_uj AND booked.idle_uj = idle_uj AND booked.cold_start_uj = cold_start_uj
@@ -110,6 +110,7 @@ LEFT JOIN (
         revision,
         sumIf(energy_uj, kind = 'gpu') AS gpu_uj,
         sumIf(energy_uj, kind = 'host') AS host_uj,
+        count() AS readings,
         min(in_order) AS in_order
     FROM metered
     GROUP BY event_time, batch_id, revision
@@ -160,3 +161,67 @@ FROM (
 )
 GROUP BY tenant, hour
 COMMENT 'Per tenant and hour: energy booked to its requests, and what transfers (cold start, residency) added';
+
+CREATE OR REPLACE VIEW cold_starts{on_cluster} AS
+SELECT
+    load.load_id AS load_id,
+    load.kind AS kind,
+    load.group_id AS group_id,
+    load.engine_id AS engine_id,
+    load.event_time AS event_time,
+    load.what AS what,
+    toInt64(load.amortised_over) AS amortised_over,
+    booked.energy_uj AS energy_uj,
+    booked.host_uj AS host_uj,
+    restated.revision AS revision,
+    sealed.until_ns >= load.end_ns AS known
+FROM current_loads AS load
+LEFT JOIN (
+    SELECT
+        load_id,
+        sum(toInt128(current_ledger.energy_uj)) AS energy_uj,
+        sum(toInt128(current_ledger.host_uj)) AS host_uj
+    FROM current_ledger
+    WHERE tenant = '' AND account = 'cold_start'
+    GROUP BY load_id
+) AS booked ON load.load_id = booked.load_id
+LEFT JOIN (
+    -- Grows whenever a window that the load touches is restated, also where that takes its energy to zero.
+    SELECT
+        loaded.load_id AS load_id,
+        sumIf(toUInt64(batch.revision), batch.start_ns < loaded.end_ns AND batch.end_ns > loaded.start_ns) AS revision
+    FROM current_loads AS loaded
+    INNER JOIN (SELECT group_id, start_ns, end_ns, revision FROM current_batches WHERE revision > 0) AS batch
+        ON loaded.group_id = batch.group_id
+    GROUP BY load_id
+) AS restated ON load.load_id = restated.load_id
+LEFT JOIN (
+    SELECT group_id, max(end_ns) AS until_ns FROM batches GROUP BY group_id
+) AS sealed ON load.group_id = sealed.group_id
+COMMENT 'Per load: its energy, and whether it is known: its group is sealed past the load''s end';
+
+CREATE OR REPLACE VIEW cold_start_balance{on_cluster} AS
+SELECT
+    load.load_id AS load_id,
+    load.kind AS kind,
+    load.group_id AS group_id,
+    load.event_time AS event_time,
+    load.amortised_over AS amortised_over,
+    load.energy_uj AS energy_uj,
+    moved.energy_uj AS claimed_uj,
+    load.energy_uj - moved.energy_uj AS unclaimed_uj,
+    moved.requests AS requests,
+    multiIf(
+        NOT load.known, 'window_not_sealed',
+        unclaimed_uj = 0, '',
+        unclaimed_uj < 0 OR moved.requests > load.amortised_over, 'ordinal_claimed_twice',
+        'fewer_requests_than_N'
+    ) AS reason
+FROM cold_starts AS load
+LEFT JOIN (
+    SELECT load_id, sum(toInt128(current_transfers.energy_uj)) AS energy_uj, toInt64(count()) AS requests
+    FROM current_transfers
+    WHERE kind = 'cold_start' AND side = 'to'
+    GROUP BY load_id
+) AS moved ON load.load_id = moved.load_id
+COMMENT 'Per load: what requests have claimed of it, what stays in cold_start, and why';

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streams.attribution.exact import coalition_weights
 
-__all__ = ["MAX_SINGLED_OUT", "Certified", "certify"]
+__all__ = ["MAX_SINGLED_OUT", "Certified", "certify", "subsets"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -49,7 +49,7 @@ def certify(singled: Floats, positive: Floats, negative: Floats, threshold: floa
 
 def _pieces(singled: Floats, positive: Floats, negative: Floats, threshold: float) -> Certified:
     p = singled.shape[1]
-    members, sizes = _subsets(p)
+    members, sizes = subsets(p)
     above = singled @ members.T - threshold
     active = above + negative[:, None] >= 0.0
     inactive = above + positive[:, None] <= 0.0
@@ -69,7 +69,7 @@ def _pieces(singled: Floats, positive: Floats, negative: Floats, threshold: floa
 
 
 @lru_cache(maxsize=MAX_SINGLED_OUT + 1)
-def _subsets(p: int) -> tuple[Floats, NDArray[np.int64]]:
+def subsets(p: int) -> tuple[Floats, NDArray[np.int64]]:
     """Indicators (2^p, p) and sizes (2^p,) of all subsets; bit j of the index is member j."""
     index = np.arange(2**p)
     members = (index[:, None] >> np.arange(p)) & 1

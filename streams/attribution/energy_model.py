@@ -87,10 +87,10 @@ class EnergyModel:
         """A model from the shape of the weights and the GPU's data sheet, for use before the first fit.
 
         An iteration reads the dense weights (`weight_bytes`) once, the routed experts that its tokens touch,
-        and each token of context once, at the GPU's joules per byte; a token costs two operations per
-        active weight; attention six operations per KV byte (4 to 8 query heads share one of the cache).
-        Dense fits on H100 and B200 lie within 15 % of the byte terms; the token term is good to a factor of
-        two. `weight_bytes` of 0 is an AttributionError: a prior needs the model's size.
+        and each token of context once, at the GPU's joules per byte; a prefill token costs two operations
+        per active weight, a decode token 1.5 times that (ML.ENERGY v3, dense, prefill and context taken
+        out); attention six operations per KV byte (4 to 8 query heads share one of the cache). Dense fits on
+        H100 and B200 lie within 15 % of the byte terms; the token terms are good to a factor of two. `weight_bytes` of 0 is an AttributionError: a prior needs the model's size.
         """
         sheet = gpu_sheet(gpu) if isinstance(gpu, str) else gpu
         if not (weight_bytes > 0 and gpus >= 1 and bytes_per_weight > 0 and kv_bytes_per_token >= 0):
@@ -103,7 +103,7 @@ class EnergyModel:
         token_j = 2.0 * active_weights * sheet.flop_j
         return cls(
             fixed_j=sheet.byte_j * weight_bytes,
-            request_j=token_j,
+            request_j=1.5 * token_j,
             prefill_token_j=token_j,
             context_token_j=sheet.byte_j * kv_bytes_per_token,
             attention_j=6.0 * kv_bytes_per_token * sheet.flop_j,

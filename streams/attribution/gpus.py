@@ -1,4 +1,4 @@
-"""What a GPU's data sheet, and public measurements at rest, say: the ground an energy model's prior stands on."""
+"""What data sheets and public measurements say of a GPU: the ground an energy model's prior stands on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

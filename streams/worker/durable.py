@@ -17,6 +17,7 @@ from schemas.errors import DatabaseUnavailable
 from streams.batch import ACCOUNTS, Batch
 from streams.booking import book
 from streams.ledger.incident_rows import dead_letter_table, late_frame_table, load_table
+from streams.ledger.model_rows import model_table
 from streams.ledger.rows import batch_table, ledger_table, meter_table
 from streams.ledger.sink import Sink
 from streams.pipeline import DeadLetter, Work
@@ -94,6 +95,7 @@ def _tables(work: Work, batches: list[Batch], side: SideInputs) -> dict[str, pa.
     tables = {
         "ledger": ledger_table(batches),
         "raw_meter": meter_table(batches),
+        "energy_models": model_table(batches, side),
         "loads": load_table(work.loads, side),
         "late_frames": late_frame_table(work.late_frames),
         "dead_letters": dead_letter_table(work.dead_letters),

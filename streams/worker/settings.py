@@ -35,6 +35,8 @@ class WorkerSettings:
     """How far one of the co-partitioned topics may run ahead of the others when catching up."""
     dead_letter_ratio: float = 0.1
     """More bad messages than this among the last thousand stop the worker: a topic is not to be drained."""
+    transfers_interval_s: float = 10.0
+    """How long a served request waits for its part of a model load; each look costs a query over a day."""
     metrics_port: int = 0
     """Prometheus endpoint; 0 for none."""
     windows: WindowRules = field(default_factory=WindowRules)

@@ -8,6 +8,7 @@ nobody's input ends the process at once (`os._exit`): a clean shutdown would com
 import asyncio
 import logging
 import os
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Collection
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from faust.types import TP
 
-from schemas.errors import UnknownEngine, WattledgerError
+from schemas.errors import DatabaseUnavailable, UnknownEngine, WattledgerError
 from schemas.topics import ENERGY, ITERATIONS
 from streams.pipeline import Message, Pipeline
 from streams.side_inputs import SideInputs
@@ -38,6 +39,8 @@ RECENT_MESSAGES: Final = 1000
 FEWEST_DEAD_LETTERS: Final = 50
 """The dead-letter ratio is judged over this many messages, once there are at least so many dead letters."""
 
+TRANSFERS_REACH_NS: Final = 24 * 3600 * 1_000_000_000
+"""Loads older than a day are closed by then, or their rest stays in `cold_start` until `wattledger repair`."""
 WAIT_S: Final = 0.02
 """How often a message that must wait looks again."""
 
@@ -57,6 +60,7 @@ class Shell:
         durable: Durable,
         metrics: WorkerMetrics,
         thread: ThreadPoolExecutor,
+        move_transfers: Callable[[int], object],
     ) -> None:
         self._settings = settings
         self._side = side
@@ -65,6 +69,8 @@ class Shell:
         self._durable = durable
         self._metrics = metrics
         self._thread = thread
+        self._move_transfers = move_transfers
+        self._next_transfers_s = 0.0
         self._gate = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._pipeline: Pipeline | None = None
@@ -171,6 +177,8 @@ class Shell:
         try:
             while not stopping():
                 more = self._gate.is_set() and await self._flush()
+                if not more:
+                    await self._move_cold_starts()
                 await asyncio.sleep(0 if more else self._settings.flush_interval_s)
         except asyncio.CancelledError:
             raise
@@ -196,6 +204,20 @@ class Shell:
             self._metrics.groups.set(len(pipeline.groups))
             self._metrics.sealed_until_seconds.set(pipeline.durable_until_ns() / 1e9)
             return len(work.windows) >= self._settings.flush_windows
+
+    async def _move_cold_starts(self) -> None:
+        """Now and then move load energy to the requests that share it: a job over what is durable already."""
+        now_s = time.monotonic()
+        pipeline = self._pipeline
+        if pipeline is None or now_s < self._next_transfers_s or not pipeline.durable_until_ns():
+            return
+        self._next_transfers_s = now_s + self._settings.transfers_interval_s
+        since_ns = pipeline.durable_until_ns() - TRANSFERS_REACH_NS
+        async with self._flushing:
+            try:
+                await self._on_thread(self._move_transfers, since_ns)
+            except DatabaseUnavailable as error:
+                log.warning("cold-start transfers put off: %s", error)
 
     def _guard_dead_letters(self, dead: int) -> None:
         self._recently_dead.extend([False] * (self._received - dead) + [True] * dead)
