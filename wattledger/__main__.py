@@ -12,7 +12,9 @@ __all__ = ["main"]
 
 # name → (module, one line for `wattledger --help`): listing commands must not import them,
 # so that the node agent needs neither Faust nor ClickHouse.
-COMMANDS: Final[dict[str, tuple[str, str]]] = {}
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "replay": ("wattledger.commands.replay", "play a trace through simulated engines into Kafka"),
+}
 
 
 class LazyGroup(click.Group):
