@@ -13,7 +13,12 @@ __all__ = ["main"]
 # name → (module, one line for `wattledger --help`): listing commands must not import them,
 # so that the node agent needs neither Faust nor ClickHouse.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "demo": ("wattledger.commands.demo", "the main job, end to end, on this machine"),
+    "worker": ("wattledger.commands.worker", "book what arrives on the topics"),
     "replay": ("wattledger.commands.replay", "play a trace through simulated engines into Kafka"),
+    "topics": ("wattledger.commands.topics", "create the Kafka topics, or check them"),
+    "migrate": ("wattledger.commands.migrate", "bring the database to the schema this version expects"),
+    "books": ("wattledger.commands.books", "does every joule stand in exactly one account?"),
 }
 
 

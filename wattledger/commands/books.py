@@ -13,7 +13,7 @@ from streams.ledger.migrations import require_current
 from streams.ledger.transfers import ColdStart, cold_start_balance
 from wattledger import settings
 
-__all__ = ["command"]
+__all__ = ["command", "print_books"]
 
 
 class Instant(click.ParamType):
@@ -61,7 +61,7 @@ def command(ctx: click.Context, from_ns: int, to_ns: int, as_json: bool) -> None
     if as_json:
         click.echo(json.dumps(_document(books, loads), indent=2))
     else:
-        _print(books, loads)
+        print_books(books, loads)
     ctx.exit(0 if books.closes else 1)
 
 
@@ -80,7 +80,8 @@ def _document(books: Books, loads: tuple[ColdStart, ...]) -> dict[str, Any]:
     }
 
 
-def _print(books: Books, loads: tuple[ColdStart, ...]) -> None:
+def print_books(books: Books, loads: tuple[ColdStart, ...]) -> None:
+    """The books as a table, every microjoule shown; what does not close, and what stays in cold start."""
     if not books.groups:
         click.echo("no windows in this interval")
         return
