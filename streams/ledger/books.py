@@ -25,7 +25,8 @@ ORDER BY group_id
 """
 
 OPEN: Final = """
-SELECT group_id, start_ns, end_ns, toString(batch_id), revision, metered_uj, stated_uj, booked_uj, ledger_uj, why_open
+SELECT
+    group_id, start_ns, end_ns, toString(batch_id), revision, metered_uj, stated_uj, booked_uj, ledger_uj, why_open
 FROM books
 WHERE NOT closes
     AND event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
@@ -140,7 +141,7 @@ def read_books(client: "Client", *, from_ns: int = 0, to_ns: int = END_OF_TIME_N
     ((transfers, open_transfers, transferred_uj),) = _rows(client, TRANSFERS, parameters)
     return Books(
         groups=tuple(GroupBooks(*row) for row in groups),
-        open_windows=tuple(OpenWindow(*row[:-1], why=tuple(row[-1])) for row in open_windows),
+        open_windows=tuple(OpenWindow(*(*row[:-1], tuple(row[-1]))) for row in open_windows),
         transfers=transfers,
         open_transfers=open_transfers,
         transferred_uj=transferred_uj,

@@ -85,14 +85,7 @@ def print_books(books: Books, loads: tuple[ColdStart, ...]) -> None:
     if not books.groups:
         click.echo("no windows in this interval")
         return
-    accounts = ("metered", "request", "idle", "cold start", "overhead", "unobserved")
-    width = max(len(group.group_id) for group in (*books.groups, books.total))
-    click.echo(
-        f"{'joules':<{width}} {'windows':>8}" + "".join(f"{name:>18}" for name in accounts) + "  closes"
-    )
-    for group in books.groups:
-        click.echo(_line(group, width))
-    click.echo(_line(books.total, width))
+    click.echo(table_of_books(books))
     if books.open_windows:
         click.echo(f"\n{books.total.open_windows} windows do not close:")
     for window in books.open_windows:
