@@ -1,0 +1,205 @@
+"""Side inputs as JSON: descriptors, energy models, policies, intensities and loads, to bytes and back.
+
+`schemas/topics/*.yaml` holds the JSON Schema of each. Fields that this version does not know are ignored, so
+that a newer producer does no harm; whatever it knows is checked, and refused by name and value. Each
+`decode_*` raises MalformedMessage and nothing else; each `encode_*` raises it for what its decoder refuses.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final, TypeVar
+
+from schemas import documents
+from schemas.documents import Document
+from schemas.errors import MalformedMessage
+from schemas.limits import MAX_TIME_NS
+from schemas.side_inputs import EngineDescriptor, GridIntensity, Load, ModelVersion, Policy
+
+__all__ = [
+    "decode_engine",
+    "decode_grid",
+    "decode_load",
+    "decode_model",
+    "decode_policy",
+    "encode_engine",
+    "encode_grid",
+    "encode_load",
+    "encode_model",
+    "encode_policy",
+]
+
+LOAD_KINDS: Final = ("model_load", "wake_up", "adapter_load")
+ORIGINS: Final = ("prior", "fit")
+BASES: Final = ("location", "market")
+IDLE_POLICIES: Final = ("provider", "residency")
+
+MAX_G_PER_KWH: Final = 2000.0
+"""The dirtiest power stations stay below 1,500; above 2,000 the unit is wrong (kg, or per MWh)."""
+MAX_PUE: Final = 5.0
+"""The worst machine rooms reported are near 3."""
+MAX_AMORTISE_OVER: Final = 10**9
+"""Requests that share a load: more than an engine serves in its life."""
+MAX_PARALLEL: Final = 1 << 16
+MAX_BYTES: Final = 1 << 60
+
+Fact = TypeVar("Fact", EngineDescriptor, ModelVersion, Policy, GridIntensity, Load)
+
+
+def decode_engine(data: bytes) -> EngineDescriptor:
+    """A message of `wattledger.engines.v1`."""
+    document = documents.parse(data)
+    experts = documents.integer(document, "experts_total", 0, MAX_PARALLEL, default=0)
+    return EngineDescriptor(
+        engine_id=documents.text(document, "engine_id"),
+        group_id=documents.text(document, "group_id"),
+        node_id=documents.text(document, "node_id"),
+        effective_from_ns=_instant(document, "effective_from_ns"),
+        model=documents.text(document, "model"),
+        precision=documents.text(document, "precision"),
+        gpu_model=documents.text(document, "gpu_model"),
+        gpu_uuids=documents.texts(document, "gpu_uuids"),
+        tensor_parallel=documents.integer(document, "tensor_parallel", 1, MAX_PARALLEL, default=1),
+        pipeline_parallel=documents.integer(document, "pipeline_parallel", 1, MAX_PARALLEL, default=1),
+        data_parallel=documents.integer(document, "data_parallel", 1, MAX_PARALLEL, default=1),
+        engine_software=documents.text(document, "engine_software", default=""),
+        zone=documents.text(document, "zone", default=""),
+        site=documents.text(document, "site", default=""),
+        weight_bytes=documents.integer(document, "weight_bytes", 0, MAX_BYTES, default=0),
+        kv_bytes_per_token=documents.integer(document, "kv_bytes_per_token", 0, MAX_BYTES, default=0),
+        experts_total=experts,
+        experts_active=documents.integer(document, "experts_active", 0, experts, default=0),
+        expert_weight_bytes=documents.integer(document, "expert_weight_bytes", 0, MAX_BYTES, default=0),
+    )
+
+
+def decode_model(data: bytes) -> ModelVersion:
+    """A message of `wattledger.models.v1`."""
+    document = documents.parse(data)
+    coefficients = _mapping(document, "coefficients")
+    fit_error = document.get("fit_error")
+    return ModelVersion(
+        engine_class=documents.text(document, "engine_class"),
+        version=documents.text(document, "version"),
+        effective_from_ns=_instant(document, "effective_from_ns"),
+        origin=documents.choice(document, "origin", ORIGINS),
+        coefficients={name: documents.number(coefficients, name, -1e30, 1e30) for name in coefficients},
+        fit_error=None if fit_error is None else documents.number(document, "fit_error", 0, 1e30),
+        covariance=_covariance(document.get("covariance", []), len(coefficients)),
+    )
+
+
+def decode_policy(data: bytes) -> Policy:
+    """A message of `wattledger.policies.v1`.
+
+    Known names: `cold_start` (amortise_over: requests that share a load), `idle` (policy: provider or
+    residency), `pue` (factor by site; `default` for the others). The values of other names are not judged.
+    """
+    document = documents.parse(data)
+    name = documents.text(document, "name")
+    values = _mapping(document, "values")
+    checked: dict[str, float | str] = {key: _policy_value(values, key) for key in values}
+    if name == "cold_start":
+        checked["amortise_over"] = documents.integer(values, "amortise_over", 1, MAX_AMORTISE_OVER)
+    elif name == "idle":
+        documents.choice(values, "policy", IDLE_POLICIES)
+    elif name == "pue":
+        for site in values:
+            documents.number(values, site, 1.0, MAX_PUE)
+    return Policy(name=name, effective_from_ns=_instant(document, "effective_from_ns"), values=checked)
+
+
+def decode_grid(data: bytes) -> GridIntensity:
+    """A message of `wattledger.grid.v1`."""
+    document = documents.parse(data)
+    valid_from_ns = _instant(document, "valid_from_ns")
+    return GridIntensity(
+        zone=documents.text(document, "zone"),
+        valid_from_ns=valid_from_ns,
+        valid_to_ns=documents.integer(document, "valid_to_ns", valid_from_ns + 1, MAX_TIME_NS),
+        g_per_kwh=documents.number(document, "g_per_kwh", 0.0, MAX_G_PER_KWH),
+        basis=documents.choice(document, "basis", BASES),
+        source=documents.text(document, "source"),
+        estimated=documents.flag(document, "estimated"),
+    )
+
+
+def decode_load(data: bytes) -> Load:
+    """A message of `wattledger.loads.v1`."""
+    document = documents.parse(data)
+    start_ns = _instant(document, "start_ns")
+    return Load(
+        load_id=documents.text(document, "load_id"),
+        kind=documents.choice(document, "kind", LOAD_KINDS),
+        group_id=documents.text(document, "group_id"),
+        engine_id=documents.text(document, "engine_id"),
+        incarnation=documents.text(document, "incarnation"),
+        start_ns=start_ns,
+        end_ns=documents.integer(document, "end_ns", start_ns + 1, MAX_TIME_NS),
+        what=documents.text(document, "what"),
+    )
+
+
+def encode_engine(engine: EngineDescriptor) -> bytes:
+    """The message that `decode_engine` reads."""
+    return _encode(engine, decode_engine)
+
+
+def encode_model(model: ModelVersion) -> bytes:
+    """The message that `decode_model` reads."""
+    return _encode(model, decode_model)
+
+
+def encode_policy(policy: Policy) -> bytes:
+    """The message that `decode_policy` reads."""
+    return _encode(policy, decode_policy)
+
+
+def encode_grid(grid: GridIntensity) -> bytes:
+    """The message that `decode_grid` reads."""
+    return _encode(grid, decode_grid)
+
+
+def encode_load(load: Load) -> bytes:
+    """The message that `decode_load` reads."""
+    return _encode(load, decode_load)
+
+
+def _encode(fact: Fact, decode: Callable[[bytes], Fact]) -> bytes:
+    try:
+        data = json.dumps(asdict(fact), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise MalformedMessage(f"{type(fact).__name__}: not to be written as JSON ({error})") from error
+    decode(data)
+    return data
+
+
+def _instant(document: Document, field: str) -> int:
+    """A time in Unix nanoseconds; 0 is a forgotten field, not 1970."""
+    return documents.integer(document, field, 1, MAX_TIME_NS)
+
+
+def _mapping(document: Document, field: str) -> dict[str, Any]:
+    found = document.get(field)
+    if not isinstance(found, dict) or not found:
+        raise MalformedMessage(f"{field}: {str(found)[:80]}; must be an object with at least one entry")
+    for name in found:
+        documents.text({f"{field}'s key": name}, f"{field}'s key")
+    return found
+
+
+def _policy_value(values: Document, key: str) -> float | str:
+    if isinstance(values[key], str):
+        return documents.text(values, key, default="")
+    return documents.number(values, key, -1e30, 1e30)
+
+
+def _covariance(found: object, size: int) -> tuple[tuple[float, ...], ...]:
+    """Empty, or one row and column per coefficient."""
+    if not isinstance(found, list | tuple):
+        raise MalformedMessage(f"covariance: {str(found)[:80]}; must be a list of rows")
+    rows = tuple(documents.numbers(f"covariance[{place}]", row) for place, row in enumerate(found))
+    if rows and (len(rows) != size or any(len(row) != size for row in rows)):
+        shape = f"{len(rows)} rows of {sorted({len(row) for row in rows})}"
+        raise MalformedMessage(f"covariance: {shape}; must be {size} by {size}, as the coefficients")
+    return rows
