@@ -77,3 +77,7 @@ def check_texts(field: str, texts: Sequence[str]) -> None:
         place, text = next((i, t) for i, t in enumerate(texts) if len(t) > MAX_TEXT)
         shown = f"{text[:40]}… ({len(text)} characters)"
         raise MalformedMessage(f"{field}[{place}]: {shown}; at most {MAX_TEXT} characters are allowed")
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise MalformedMessage(f"{field}: {error.object!a:.80} holds half of a surrogate pair") from error
