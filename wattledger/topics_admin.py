@@ -1,9 +1,10 @@
 """Creates the topics that schemas/topics declares, and checks the ones that exist against the declaration."""
 
+import time
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from schemas.errors import BrokerUnavailable
 from schemas.topics import TOPICS, Topic
@@ -50,12 +51,33 @@ def create_topics(
         if wanted:
             for future in admin.create_topics(wanted, operation_timeout=TIMEOUT_S).values():
                 future.result(TIMEOUT_S)
+            _wait_until_led(admin, wanted)
     except KafkaException as error:
         raise BrokerUnavailable(
             f"topics could not be created on {bootstrap}: {error.args[0].str()}; "
             "check WATTLEDGER_KAFKA and the broker's ACLs (CREATE on wattledger.*)"
         ) from error
     return [new.topic for new in wanted]
+
+
+def _wait_until_led(admin: AdminClient, created: list[NewTopic]) -> None:
+    """Return once every new partition answers: creation is confirmed before its leaders serve."""
+    asked = {
+        TopicPartition(topic.topic, partition): OffsetSpec.latest()
+        for topic in created
+        for partition in range(topic.num_partitions)
+    }
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            for future in admin.list_offsets(asked, request_timeout=TIMEOUT_S).values():
+                future.result(TIMEOUT_S)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def check_topics(bootstrap: str) -> list[TopicState]:

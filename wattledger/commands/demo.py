@@ -19,7 +19,7 @@ from streams.answers.summary import format_tenants, tenant_rows
 from streams.ledger import migrations
 from streams.ledger.books import read_books
 from streams.ledger.client import connect, is_embedded
-from streams.ledger.transfers import cold_start_balance, write_cold_start_transfers
+from streams.ledger.transfers import cold_start_balance, write_transfers
 from wattledger import settings as settings_module
 from wattledger.commands.books import print_books
 from wattledger.demo import Run, begin_at_the_end, new_run, wait_until_sealed
@@ -145,7 +145,7 @@ def _answer(clickhouse: str, run: Run, published: Published) -> bool:
     start, end = (datetime.fromtimestamp(ns / 1e9, UTC) for ns in (published.origin_ns, published.end_ns))
     client = connect(clickhouse)
     try:
-        write_cold_start_transfers(client)
+        write_transfers(client)
         click.echo()
         click.echo(format_tenants(tenant_rows(client, start, end)))
         click.echo()
