@@ -12,7 +12,7 @@ from prometheus_client import start_http_server
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
 from streams.ledger.sink import ClickHouseSink
-from streams.ledger.transfers import write_cold_start_transfers
+from streams.ledger.transfers import write_transfers
 from streams.side_inputs import SideInputs
 from streams.worker.app import create_app
 from streams.worker.dead_letters import DeadLetterTopic
@@ -56,7 +56,7 @@ def run_worker(settings: WorkerSettings) -> None:
             durable=durable,
             metrics=metrics,
             thread=thread,
-            move_transfers=lambda since_ns: write_cold_start_transfers(client, since_ns=since_ns),
+            move_transfers=lambda since_ns: write_transfers(client, since_ns=since_ns),
         )
         app = create_app(settings, shell, data_dir)
         worker = faust.Worker(app, loop=loop, loglevel="WARNING", quiet=True, redirect_stdouts=False)
