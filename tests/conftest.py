@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from streams.ledger.client import connect
 from streams.ledger.migrations import up
@@ -14,6 +15,10 @@ from wattledger.settings import load
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+# A slow machine is no failing property: timings never gate.
+settings.register_profile("wattledger", deadline=None)
+settings.load_profile("wattledger")
 
 
 @pytest.fixture(scope="session")
