@@ -90,7 +90,9 @@ class EnergyModel:
         and each token of context once, at the GPU's joules per byte; a prefill token costs two operations
         per active weight, a decode token 1.5 times that (ML.ENERGY v3, dense, prefill and context taken
         out); attention six operations per KV byte (4 to 8 query heads share one of the cache). Dense fits on
-        H100 and B200 lie within 15 % of the byte terms; the token terms are good to a factor of two. `weight_bytes` of 0 is an AttributionError: a prior needs the model's size.
+        H100 and B200 lie within 15 % of the byte terms; the token terms are good to a factor of two.
+
+        `weight_bytes` of 0 is an AttributionError: a prior needs the model's size.
         """
         sheet = gpu_sheet(gpu) if isinstance(gpu, str) else gpu
         if not (weight_bytes > 0 and gpus >= 1 and bytes_per_weight > 0 and kv_bytes_per_token >= 0):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import AttributionError
 from streams.attribution.certificates import MAX_SINGLED_OUT, certify
+from streams.attribution.counted import equals_shares
 from streams.attribution.ridge import ridge_shares
 from streams.attribution.trace import IterationSums, Trace, totals
 
@@ -71,9 +72,9 @@ class HingeShares:
 
 def hinge_shares(trace: Trace, sums: IterationSums, hinge: Hinge) -> HingeShares:
     """Shapley values of one hinge, O(D + W + T) where certified with d of one sign."""
-    positive, negative = _signed_decode_sums(trace, sums, hinge)
+    signed = _signed_decode_sums(trace, sums, hinge)
     d_wide = hinge.demand(trace.wide_tokens, trace.wide_context)
-    reach = positive + totals(trace.wide_iteration, np.maximum(d_wide, 0.0), trace.iterations)
+    reach = signed[0] + totals(trace.wide_iteration, np.maximum(d_wide, 0.0), trace.iterations)
     shares = HingeShares(
         slope=np.zeros(trace.iterations),
         wide=np.zeros(d_wide.size),
@@ -85,7 +86,7 @@ def hinge_shares(trace: Trace, sums: IterationSums, hinge: Hinge) -> HingeShares
     if not open_.any():
         return shares
     open_ = _equal_decodes(sums, hinge, open_, shares)
-    open_ = _wide_singled_out(trace, hinge, positive, negative, d_wide, open_, shares)
+    open_ = _wide_singled_out(trace, sums, hinge, signed, d_wide, open_, shares)
     if not open_.any():
         return shares
     return _row_by_row(trace, hinge, open_, shares)
@@ -126,14 +127,14 @@ def _equal_decodes(sums: IterationSums, hinge: Hinge, open_: Bools, shares: Hing
 
 def _wide_singled_out(
     trace: Trace,
+    sums: IterationSums,
     hinge: Hinge,
-    positive: Floats,
-    negative: Floats,
+    signed: tuple[Floats, Floats],
     d_wide: Floats,
     open_: Bools,
     shares: HingeShares,
 ) -> Bools:
-    """Tier 1 with the wide rows singled out: no decode row is looked at."""
+    """Tier 1 with the wide rows singled out, then equal decodes counted: no decode row is looked at."""
     at = trace.wide_iteration
     wide_count = np.bincount(at, minlength=trace.iterations)
     candidate = np.flatnonzero(open_ & (wide_count <= MAX_SINGLED_OUT))
@@ -143,14 +144,23 @@ def _wide_singled_out(
     row_of[candidate] = np.arange(candidate.size)
     column = np.arange(at.size) - (np.cumsum(wide_count) - wide_count)[at]
     chosen = np.flatnonzero(row_of[at] >= 0)
+    row, column = row_of[at[chosen]], column[chosen]
     singled = np.zeros((candidate.size, int(wide_count[candidate].max())))
-    singled[row_of[at[chosen]], column[chosen]] = d_wide[chosen]
-    certified, slope, wide = certify(singled, positive[candidate], negative[candidate], hinge.threshold)
-    shares.slope[candidate[certified]] = slope[certified]
-    closed = chosen[certified[row_of[at[chosen]]]]
-    shares.wide[closed] = wide[row_of[at[closed]], column[closed]]
+    singled[row, column] = d_wide[chosen]
+    closed, slope, wide = certify(singled, signed[0][candidate], signed[1][candidate], hinge.threshold)
+    alpha, gamma = _decode_line(hinge)
+    if gamma == 0.0 and alpha != 0.0:
+        counts = sums.decode[candidate].astype(np.int64)
+        for count in np.unique(counts[~closed]).tolist():
+            same = np.flatnonzero(~closed & (counts == count))
+            one, wide[same] = equals_shares(singled[same], alpha, count, hinge.threshold)
+            slope[same] = one / alpha
+            closed[same] = True
+    shares.slope[candidate[closed]] = slope[closed]
+    done = closed[row]
+    shares.wide[chosen[done]] = wide[row[done], column[done]]
     still = open_.copy()
-    still[candidate[certified]] = False
+    still[candidate[closed]] = False
     return still
 
 

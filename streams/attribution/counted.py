@@ -1,0 +1,40 @@
+"""A hinge among equals: where all but a few players have the same d, only how many of them are in matters."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.attribution.certificates import subsets
+
+__all__ = ["equals_shares"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def equals_shares(apart: Floats, equal: float, count: int, threshold: float) -> tuple[Floats, Floats]:
+    """Exact Shapley values of T hinges max(0, Σd − threshold) with `count` ≥ 1 players of the same d = `equal`.
+
+    `apart` (T, p): d of the others, padded with 0 (a null player changes nobody's share). Returns the share
+    of one of the equals (T,) and those of the others (T, p). O(T 2^p count).
+    """
+    T, p = apart.shape
+    members, sizes = subsets(p)
+    k = np.arange(count + 1)
+    energy = (apart @ members.T - threshold)[:, :, None] + equal * k
+    np.maximum(energy, 0.0, out=energy)
+    n = p + count
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+
+    def chance(size: Ints, m: int, k: Ints) -> Floats:
+        """C(m, k) · s! (n−1−s)! / n!, s = size + k: those of that size first, with k of m equals."""
+        s = size[:, None] + k
+        logs = log_factorial[s] + log_factorial[n - 1 - s] - log_factorial[n]
+        return np.asarray(np.exp(logs + log_factorial[m] - log_factorial[k] - log_factorial[m - k]))
+
+    one = np.einsum("tuk,uk->t", np.diff(energy, axis=2), chance(sizes, count - 1, k[:-1]))
+    others = np.empty((T, p))
+    for j in range(p):
+        without = np.flatnonzero(members[:, j] == 0.0)
+        gain = energy[:, without + 2**j] - energy[:, without]
+        others[:, j] = np.einsum("tuk,uk->t", gain, chance(sizes[without], count, k))
+    return one, others
