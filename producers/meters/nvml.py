@@ -7,6 +7,7 @@ fails raises MeterError for itself alone: the others are read on.
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ log: Final = logging.getLogger(__name__)
 MAX_INTEGRATION_GAP_NS: Final = 1_000_000_000
 """Power is averaged over up to 1 s by the driver; across a longer gap it says nothing, and a new epoch
 begins."""
+
+REOPEN_EVERY_S: Final = 10.0
+"""A lost GPU is found again only by a library opened anew, which costs some 100 ms and everyone's handles."""
 
 UNREADABLE: Final = (pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
 """The device or the driver will never answer this call: a fact about the hardware, not a fault."""
@@ -53,8 +57,10 @@ class NvmlSession:
     Handles die with the session they came from, so meters ask again when `generation` has moved.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reopen_every_s: float = REOPEN_EVERY_S) -> None:
         self.generation = 0
+        self._reopen_every_s = reopen_every_s
+        self._opened_s = 0.0
         self._open()
 
     def _open(self) -> None:
@@ -62,13 +68,15 @@ class NvmlSession:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
             raise explain("NVML cannot be opened", error) from error
+        finally:
+            self._opened_s = time.monotonic()
         self.generation += 1
 
-    def reopen(self) -> None:
-        """Shut the library down and start it anew, which is how a lost GPU is found again."""
-        with contextlib.suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
-        self._open()
+    def recover(self) -> None:
+        """Shut the library down and start it anew, unless that was done lately."""
+        if time.monotonic() - self._opened_s >= self._reopen_every_s:
+            self.close()
+            self._open()
 
     def close(self) -> None:
         """Let the library go; without persistence mode the driver may then unload and reset its counters."""
@@ -144,6 +152,7 @@ class NvmlMeter:
         self.epoch = last
         self._generation = 0
         self._handle: Any = None
+        self._failed = False
         self._counts = True
         self._scope = "gpu"
         self._integral = PowerIntegral(life)
@@ -157,12 +166,17 @@ class NvmlMeter:
         """The energy counter now; see the contract."""
         try:
             self._attach()
-            return self._counter() if self._counts else self._integrated()
+            reading = self._counter() if self._counts else self._integrated()
         except pynvml.NVMLError as error:
             self._handle = None
+            self._failed = True
             raise explain(f"GPU {self._uuid}", error) from error
+        self._failed = False
+        return reading
 
     def _attach(self) -> None:
+        if self._failed:
+            self._session.recover()
         if self._handle is not None and self._generation == self._session.generation:
             return
         self._handle = self._session.handle(self._uuid)

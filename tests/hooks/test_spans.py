@@ -1,6 +1,8 @@
 """Frames made by difference say exactly what a recorder that writes every row down would say."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -18,6 +20,8 @@ Row = tuple[int, int, int, int, int, int]
 
 @dataclass
 class Request:
+    """One request of the toy scheduler."""
+
     key: str
     ordinal: int
     context: int = 0
@@ -26,9 +30,11 @@ class Request:
 
 @dataclass
 class Engine:
-    """A toy scheduler, driven by random choices: it writes every row down, and makes the steps of the same."""
+    """A toy scheduler, driven by random choices: it writes every row down, and makes the steps of the
+    same.
+    """
 
-    draw: st.DrawFn
+    draw: Callable[..., Any]
     requests: list[Request] = field(default_factory=list)
     finished: set[str] = field(default_factory=set)
     admitted: int = 0
@@ -140,7 +146,9 @@ def test_each_load_counts_its_own_requests_from_one() -> None:
     recorder = SpanRecorder()
     loads = {"a": "load-0", "b": "load-1", "c": "load-1", "d": ""}
     entered = {key: Entry(0, Admission(key, "acme", prompt_tokens=1)) for key in loads}
-    recorder.add(Step(0, MS, dict.fromkeys(loads, 1), 4, entered), lambda admission: loads[admission.client_id])
+    recorder.add(
+        Step(0, MS, dict.fromkeys(loads, 1), 4, entered), lambda admission: loads[admission.client_id]
+    )
     frame = recorder.build(FrameHead("g", "c/n/e", "0-ab", 0, 0, 0, MS, MS))
     assert frame.loads == ("load-0", "load-1")
     assert frame.request_load.tolist() == [0, 1, 1, -1]
