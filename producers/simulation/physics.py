@@ -10,6 +10,7 @@ picoseconds, so that a jump over many iterations ends at the same instant as a w
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ class Timing:
     """Probability that one token misses a given expert."""
 
 
+@lru_cache(maxsize=64)  # counterfactual coalitions ask for the same few types thousands of times
 def timing(engine: EngineType) -> Timing:
     """The integer times of `engine`; raises nothing for a checked engine type."""
     rows = np.arange(engine.max_batch + 1)

@@ -34,6 +34,7 @@ def steady_fleet(
     batch: int = 64,
     output_tokens: int = 200,
     seed: int = 1,
+    cluster: str = "steady",
 ) -> Fleet:
     """`engines` engines, each alone on its GPU, for `duration_s`; `events` turns the fleet into frames."""
     kind = engine_type(_ENGINE_TYPE)
@@ -43,7 +44,7 @@ def steady_fleet(
         NodeSpec(name=f"node-{i:03d}", zone="DE", site="bench", spare_gpus=0)
         for i in range(-(-engines // _GPUS_PER_NODE))
     )
-    scenario = Scenario(cluster="steady", nodes=nodes, engines=(), duration_s=duration_s, seed=seed)
+    scenario = Scenario(cluster=cluster, nodes=nodes, engines=(), duration_s=duration_s, seed=seed)
     template = EngineLog(
         group_id="",
         engine_id="",

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from producers.simulation.fleet import FRAME_US, Fleet, events, simulate_fleet
-from producers.simulation.presets import demo_scenario
+from producers.simulation.presets import demo_scenario, trace_scenario
+from producers.simulation.requests import from_columns
 from producers.simulation.timeline import ACCOUNTS, COLD_START, IDLE, OVERHEAD, REQUEST
 from producers.simulation.truth import group_truth, truth_document
 from schemas.energy import EnergyFrame
@@ -247,3 +248,35 @@ def test_truth_as_a_document_names_every_group_and_account():
 def test_a_duration_that_ends_before_the_load_does_is_refused():
     with pytest.raises(ConfigurationError, match="assistant has loaded"):
         demo_scenario(duration_s=20)
+
+
+def test_a_node_without_requests_idles_and_still_reports():
+    requests = from_columns([0], [10], [3])
+    found = simulate_fleet(trace_scenario(requests, "qwen3-14b-h100", nodes=2, seed=1))
+    assert [run.log.schedule.request_iterations for run in found.engines] == [3, 0]
+    idle = found.timeline(found.engines[1].log.group_id).energy_j[:, -1]
+    assert idle[IDLE] == pytest.approx(120.0 * found.end_us / 1e6)
+    frames = [event.value for event in events(found, ORIGIN_NS) if isinstance(event.value, IterationFrame)]
+    assert len(frames) == 2 * found.end_us // FRAME_US
+
+
+def test_a_frame_in_which_no_iteration_ended_is_empty_and_says_how_far_it_knows():
+    requests = from_columns([0], [200_000], [1])
+    found = simulate_fleet(trace_scenario(requests, "qwen3-14b-h100", nodes=1, seed=1))
+    schedule = found.engines[0].log.schedule
+    (longest,) = np.flatnonzero(
+        schedule.end_us - schedule.start_us == (schedule.end_us - schedule.start_us).max()
+    )
+    assert schedule.end_us[longest] - schedule.start_us[longest] > 2 * FRAME_US
+    empty = [
+        event.value
+        for event in events(found, ORIGIN_NS)
+        if isinstance(event.value, IterationFrame)
+        and event.value.start_ns >= ORIGIN_NS + schedule.start_us[longest] * 1000
+        and event.value.end_ns < ORIGIN_NS + schedule.end_us[longest] * 1000
+    ]
+    assert empty
+    for frame in empty:
+        assert len(frame.iteration_start_ns) == len(frame.span_request) == len(frame.request_ordinal) == 0
+        assert frame.watermark_ns == ORIGIN_NS + schedule.start_us[longest] * 1000
+        same(decode_iterations(encode_iterations(frame)), frame)
