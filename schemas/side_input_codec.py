@@ -83,7 +83,9 @@ def decode_model(data: bytes) -> ModelVersion:
         version=documents.text(document, "version"),
         effective_from_ns=_instant(document, "effective_from_ns"),
         origin=documents.choice(document, "origin", ORIGINS),
-        coefficients={name: documents.number(coefficients, name, -1e30, 1e30) for name in coefficients},
+        coefficients={
+            _own_name(name): documents.number(coefficients, name, -1e30, 1e30) for name in coefficients
+        },
         fit_error=None if fit_error is None else documents.number(document, "fit_error", 0, 1e30),
         covariance=_covariance(document.get("covariance", []), len(coefficients)),
     )
@@ -98,11 +100,11 @@ def decode_policy(data: bytes) -> Policy:
     document = documents.parse(data)
     name = documents.text(document, "name")
     values = _mapping(document, "values")
-    checked: dict[str, float | str] = {key: _policy_value(values, key) for key in values}
+    checked = {_own_name(key): _policy_value(values, key) for key in values}
     if name == "cold_start":
-        checked["amortise_over"] = documents.integer(values, "amortise_over", 1, MAX_AMORTISE_OVER)
+        checked["amortise_over"] = documents.integer(values, "values.amortise_over", 1, MAX_AMORTISE_OVER)
     elif name == "idle":
-        documents.choice(values, "policy", IDLE_POLICIES)
+        documents.choice(values, "values.policy", IDLE_POLICIES)
     elif name == "pue":
         for site in values:
             documents.number(values, site, 1.0, MAX_PUE)
@@ -180,12 +182,17 @@ def _instant(document: Document, field: str) -> int:
 
 
 def _mapping(document: Document, field: str) -> dict[str, Any]:
+    """An object's entries, each under its full name `field.name`, as an error must call it."""
     found = document.get(field)
     if not isinstance(found, dict) or not found:
         raise MalformedMessage(f"{field}: {str(found)[:80]}; must be an object with at least one entry")
     for name in found:
         documents.text({f"{field}'s key": name}, f"{field}'s key")
-    return found
+    return {f"{field}.{name}": value for name, value in found.items()}
+
+
+def _own_name(name: str) -> str:
+    return name.partition(".")[2]
 
 
 def _policy_value(values: Document, key: str) -> float | str:
