@@ -86,6 +86,7 @@ class Shell:
     async def close_gate(self) -> None:
         """Partitions are being taken: forget everything unsealed, it will be read again."""
         self._gate.clear()
+        self._metrics.ready.set(0)
         self._pipeline = None
         self._events.clear()
 
@@ -106,6 +107,7 @@ class Shell:
             self._seen_ns.clear()
             self._seen_offset.clear()
             self._gate.set()
+            self._metrics.ready.set(1)
             log.info(
                 "gate open: %d partitions, %d groups sealed before",
                 len(self._assigned) // 2,

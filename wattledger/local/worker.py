@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ LAST_WORDS: Final = 6
 class Progress:
     """How far a worker is."""
 
+    ready: bool
+    """Whether it has its partitions and lets messages in."""
     groups: int
     sealed_until_s: float
     """Event time (Unix seconds) up to which every group's windows are durable; 0 before the first."""
@@ -62,6 +65,7 @@ class Worker:
             for sample in family.samples:
                 totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
         return Progress(
+            ready=totals["wattledger_ready"] == 1.0,
             groups=int(totals["wattledger_groups"]),
             sealed_until_s=totals["wattledger_sealed_until_seconds"],
             batches=int(totals["wattledger_batches_total"]),
@@ -69,6 +73,14 @@ class Worker:
             energy_j=totals.get("wattledger_energy_joules_total", 0.0),
             dead_letters=int(totals.get("wattledger_dead_letters_total", 0)),
         )
+
+    def wait_until_ready(self, timeout_s: float = 60.0) -> None:
+        """Return once it lets messages in. Raises WattledgerError when it ends or takes longer."""
+        deadline = time.monotonic() + timeout_s
+        while not ((progress := self.progress()) and progress.ready):
+            if time.monotonic() > deadline:
+                raise WattledgerError(f"the worker was not ready within {timeout_s:.0f} s (log: {self.log})")
+            time.sleep(0.1)
 
     def kill(self) -> None:
         """End it as a crash would."""
