@@ -1,0 +1,1 @@
+"""The four criteria of Li et al. (fairness, scalability, sample efficiency, incentive) and the Shapley axioms."""
