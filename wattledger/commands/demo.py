@@ -14,7 +14,7 @@ import click
 from producers.simulation.fleet import simulate_fleet
 from producers.simulation.presets import demo_scenario
 from producers.simulation.publish import Published, publish
-#from streams.answers.page import write_page
+from streams.answers.page import write_page
 from streams.answers.summary import format_tenants, tenant_rows
 from streams.ledger import migrations
 from streams.ledger.books import read_books
@@ -151,7 +151,7 @@ def _answer(clickhouse: str, run: Run, published: Published) -> bool:
         click.echo()
         books = read_books(client, from_ns=published.origin_ns, to_ns=published.end_ns)
         print_books(books, cold_start_balance(client))
-        #        write_page(client, run.page)
+        write_page(client, run.page)
     finally:
         client.close()
     return books.closes
