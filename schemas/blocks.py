@@ -30,7 +30,7 @@ def decode_blocks(
     try:
         values, ends = decode_varints(data)
     except ValueError as error:
-        raise MalformedMessage(f"columns: {error}") from error
+        raise MalformedMessage(f"{_first_undecodable(fields, columns)}: {error}") from error
     begin = byte = 0
     for place, (count, column) in enumerate(zip(expected, columns, strict=True)):
         begin, byte = begin + count, byte + len(column)
@@ -45,6 +45,16 @@ def decode_blocks(
         blocks.append(values[begin:end].reshape(len(block), count))
         begin = end
     return blocks
+
+
+def _first_undecodable(fields: Sequence[Sequence[str]], columns: Sequence[bytes]) -> str:
+    names = (name for block in fields for name in block)
+    for name, column in zip(names, columns, strict=True):
+        try:
+            decode_varints(column)
+        except ValueError:
+            return name
+    return "columns"
 
 
 def stack_columns(name: str, *columns: ArrayLike) -> Int64s:

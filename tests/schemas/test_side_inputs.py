@@ -122,7 +122,7 @@ def test_a_value_out_of_range_is_refused_with_field_and_value(
 
 
 def test_what_would_be_refused_is_not_encoded():
-    with pytest.raises(MalformedMessage, match="GridIntensity: .* JSON"):
+    with pytest.raises(MalformedMessage, match=r"GridIntensity: .* JSON"):
         codec.encode_grid(GridIntensity("DE", 1, 2, float("nan"), "location", "s", False))
     with pytest.raises(MalformedMessage, match="end_ns"):
         codec.encode_load(Load("l", "wake_up", "g", "e", "i", 5, 5, "m"))
