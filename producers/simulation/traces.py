@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producers.simulation.requests import Requests, from_columns
+from producers.simulation.row_checks import arrival_us, token_count
 from producers.simulation.tables import read_rows, real, timestamp_us, whole
 from schemas.errors import DataError
 
@@ -23,23 +24,26 @@ MOONCAKE_BLOCK_TOKENS = 512
 
 def load_azure(path: Path, tenants: Sequence[str], *, seed: int) -> Requests:
     """An Azure LLM inference trace: TIMESTAMP, ContextTokens, GeneratedTokens."""
-    times, prompts, outputs, lines = [], [], [], []
+    times: list[int] = []
+    prompts, outputs, lines = [], [], []
     for line, row in read_rows(path, ("TIMESTAMP", "ContextTokens", "GeneratedTokens")):
-        times.append(timestamp_us(path, line, row, "TIMESTAMP"))
-        prompts.append(whole(path, line, row, "ContextTokens"))
-        outputs.append(whole(path, line, row, "GeneratedTokens"))
+        arrived = timestamp_us(path, line, row, "TIMESTAMP")
+        times.append(arrival_us(path, line, "TIMESTAMP", arrived, times))
+        prompts.append(_tokens(path, line, row, "ContextTokens"))
+        outputs.append(_tokens(path, line, row, "GeneratedTokens"))
         lines.append(line)
     return _dealt(path, times, prompts, outputs, lines, tenants, seed)
 
 
 def load_csv(path: Path) -> Requests:
     """A CSV of one's own: arrival_s, prompt_tokens, output_tokens, tenant."""
-    times, prompts, outputs, names, lines = [], [], [], [], []
+    times: list[int] = []
+    prompts, outputs, names, lines = [], [], [], []
     for line, row in read_rows(path, ("arrival_s", "prompt_tokens", "output_tokens", "tenant")):
-        times.append(round(real(path, line, row, "arrival_s") * 1e6))
-        prompts.append(whole(path, line, row, "prompt_tokens"))
-        outputs.append(whole(path, line, row, "output_tokens"))
-        names.append(row["tenant"])
+        times.append(arrival_us(path, line, "arrival_s", real(path, line, row, "arrival_s") * 1e6, times))
+        prompts.append(_tokens(path, line, row, "prompt_tokens"))
+        outputs.append(_tokens(path, line, row, "output_tokens"))
+        names.append(_tenant(path, line, row))
         lines.append(line)
     tenants = tuple(dict.fromkeys(names))
     column = {name: i for i, name in enumerate(tenants)}
@@ -56,7 +60,8 @@ def load_csv(path: Path) -> Requests:
 
 def load_mooncake(path: Path, tenants: Sequence[str], *, seed: int) -> Requests:
     """A Mooncake trace, one JSON object a line: timestamp (ms), input_length, output_length, hash_ids."""
-    times, prompts, outputs, blocks, lines = [], [], [], [], []
+    times: list[int] = []
+    prompts, outputs, blocks, lines = [], [], [], []
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -64,9 +69,9 @@ def load_mooncake(path: Path, tenants: Sequence[str], *, seed: int) -> Requests:
     for line, content in enumerate(text.splitlines(), start=1):
         try:
             record = json.loads(content)
-            times.append(round(record["timestamp"] * 1000))
-            prompts.append(int(record["input_length"]))
-            outputs.append(int(record["output_length"]))
+            times.append(arrival_us(path, line, "timestamp", record["timestamp"] * 1000, times))
+            prompts.append(token_count(path, line, "input_length", record["input_length"]))
+            outputs.append(token_count(path, line, "output_length", record["output_length"]))
             blocks.append(tuple(int(block) for block in record["hash_ids"]))
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(
@@ -75,6 +80,16 @@ def load_mooncake(path: Path, tenants: Sequence[str], *, seed: int) -> Requests:
             ) from error
         lines.append(line)
     return _dealt(path, times, prompts, outputs, lines, tenants, seed, MOONCAKE_BLOCK_TOKENS, blocks)
+
+
+def _tokens(path: Path, line: int, row: dict[str, str], column: str) -> int:
+    return token_count(path, line, column, whole(path, line, row, column))
+
+
+def _tenant(path: Path, line: int, row: dict[str, str]) -> str:
+    if not row["tenant"]:
+        raise DataError(f"{path}:{line}: column tenant is empty; name the tenant or remove the row")
+    return row["tenant"]
 
 
 def _dealt(
