@@ -16,7 +16,7 @@ class Fault:
     client's patience: a timeout). `cut_before`, `cut_after`: close the connection without an answer, before
     or after running it."""
     statement: str = ""
-    """Any statement, if empty; compared without case, against its first 500 characters."""
+    """A part of the statement's first 500 characters, without case and backticks; empty for any statement."""
     times: int = 1
     seconds: float = 0.0
     code: int = 999
@@ -33,8 +33,9 @@ class Faults:
     def next(self, statement: str) -> Fault | None:
         """The fault for `statement`, if one is due; it counts."""
         with self.lock:
+            plain = statement.replace("`", "").lower()
             for index, fault in enumerate(self.pending):
-                if fault.statement.lower() in statement.lower():
+                if fault.statement.lower() in plain:
                     if fault.times > 1:
                         self.pending[index] = Fault(**(asdict(fault) | {"times": fault.times - 1}))
                     else:

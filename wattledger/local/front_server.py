@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self, body: bytes) -> None:
         parameters = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
-        statement = parameters.get("query") or body[:500].decode(errors="replace")
+        statement = (parameters.get("query", "").encode() or body)[:500].decode(errors="replace")
         fault = self._server.faults.next(statement)
         if fault is not None and fault.kind == "delay":
             time.sleep(fault.seconds)
