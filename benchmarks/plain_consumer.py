@@ -1,4 +1,4 @@
-"""A plain confluent-kafka consumer that decodes frames and does nothing else: the floor a worker is held against."""
+"""A plain confluent-kafka consumer that decodes frames and does nothing else: the floor of a worker."""
 
 import json
 import resource

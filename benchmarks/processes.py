@@ -34,9 +34,10 @@ def cpu_seconds(pid: int) -> float:
 
 def peak_memory_mb(pid: int) -> float:
     """The largest resident size that `pid` or a descendant ever had."""
-    peaks = [0.0]
-    for one in descendants(pid):
-        for line in Path(f"/proc/{one}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                peaks.append(int(line.split()[1]) / 1024)
-    return max(peaks)
+    peaks_kb = [
+        int(line.split()[1])
+        for one in descendants(pid)
+        for line in Path(f"/proc/{one}/status").read_text().splitlines()
+        if line.startswith("VmHWM:")
+    ]
+    return max(peaks_kb) / 1024

@@ -81,7 +81,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--engines", type=int, default=200, help="engines in the throughput run (200)")
     parser.add_argument("--seconds", type=float, default=60.0, help="event time of the throughput run (60)")
     parser.add_argument("--live-engines", type=int, default=100, help="engines in the latency run (100)")
@@ -153,9 +155,7 @@ def _plain_consumer(bootstrap: str, starts: list[TopicPartition], frames: int, r
     positions = json.dumps([(start.topic, start.partition, start.offset) for start in starts])
     command = [sys.executable, "-m", "benchmarks.plain_consumer", bootstrap, str(frames), positions]
     began = time.monotonic()
-    done = subprocess.run(  # noqa: S603
-        ["taskset", "-c", "0", *command], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run(["taskset", "-c", "0", *command], check=True, capture_output=True, text=True)
     said = json.loads(done.stdout)
     return Throughput(
         "plain consumer, decode only", frames, rows, time.monotonic() - began, said["cpu_s"], said["peak_mb"]
@@ -204,9 +204,7 @@ def _ends(bootstrap: str) -> list[TopicPartition]:
         consumer.close()
 
 
-def _report(
-    arguments: argparse.Namespace, runs: list[Throughput], latencies: list[dict[str, float]]
-) -> None:
+def _report(arguments: argparse.Namespace, runs: list[Throughput], latencies: list[dict[str, float]]) -> None:
     print(
         f"{arguments.engines} engines × 50 iterations/s × batch 64, {arguments.seconds:.0f} s of event time, "
         f"{arguments.repeats} repeats; per second of one core, median [lowest, highest]\n"
@@ -219,7 +217,9 @@ def _report(
             f"{_spread([run.request_iterations_per_s / 1e6 for run in own], '.2f')} M request-iterations/s  "
             f"{_spread(cores, '.3f')} cores in real time  {_spread([run.peak_mb for run in own], '.0f')} MB"
         )
-    print(f"\nlatency, event to queryable, {arguments.live_engines} engines in real time (target ≤ window + 3 s):")
+    print(
+        f"\nlatency, event to queryable, {arguments.live_engines} engines in real time (target ≤ window + 3 s):"
+    )
     for name in ("median_s", "p99_s", "worst_s"):
         print(f"  {name:<9} {_spread([one[name] for one in latencies], '.2f')}")
     if arguments.json:
