@@ -18,7 +18,7 @@ def docker_answers() -> bool:
     """Whether a Docker engine answers and testcontainers is installed; never raises, never waits long."""
     try:
         import docker
-        import testcontainers.kafka  # noqa: F401
+        import testcontainers.community.kafka  # noqa: F401
     except ImportError:
         return False
     try:
@@ -36,7 +36,7 @@ def docker_answers() -> bool:
 @contextmanager
 def kafka_container() -> Iterator[str]:
     """Run one broker in a container for the duration of the block; yields its bootstrap address."""
-    from testcontainers.kafka import KafkaContainer
+    from testcontainers.community.kafka import KafkaContainer
 
     container = KafkaContainer(IMAGE).with_kraft()
     container.with_env("KAFKA_LOG_MESSAGE_TIMESTAMP_TYPE", "LogAppendTime")
