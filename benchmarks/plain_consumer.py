@@ -4,13 +4,14 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 
 from confluent_kafka import Consumer, TopicPartition
 
 from schemas.frames import decode_energy, decode_iterations
 from schemas.topics import ENERGY, ITERATIONS
 
-DECODE = {ITERATIONS: decode_iterations, ENERGY: decode_energy}
+DECODE: dict[str, Callable[[bytes], object]] = {ITERATIONS: decode_iterations, ENERGY: decode_energy}
 
 
 def main(bootstrap: str, frames: int, positions: list[tuple[str, int, int]]) -> None:
@@ -21,8 +22,9 @@ def main(bootstrap: str, frames: int, positions: list[tuple[str, int, int]]) -> 
     left = frames
     while left > 0:
         for message in consumer.consume(500, timeout=10):
-            if message.error() is None:
-                DECODE[message.topic()](message.value())
+            topic, value = message.topic(), message.value()
+            if topic is not None and value is not None and message.error() is None:
+                DECODE[topic](value)
                 left -= 1
     cpu_s = time.process_time() - before_s
     consumer.close()

@@ -46,21 +46,30 @@ def create_app(settings: WorkerSettings, shell: Shell, data_dir: str) -> faust.A
             _ingest(shell)
         )
 
-    @app.on_partitions_revoked.connect
+    on_revoked, on_assigned = _rebalance_handlers(shell)
+    app.on_partitions_revoked.connect(on_revoked)
+    app.on_partitions_assigned.connect(on_assigned)
+    app.task(_flush(app, shell))
+    return app
+
+
+def _rebalance_handlers(shell: Shell) -> tuple[Any, Any]:
     async def on_revoked(sender: faust.App, revoked: Any, **kwargs: Any) -> None:
         del sender, revoked, kwargs
         await shell.close_gate()
 
-    @app.on_partitions_assigned.connect
     async def on_assigned(sender: faust.App, assigned: Any, **kwargs: Any) -> None:
         del kwargs
         await shell.open_gate({(tp.topic, tp.partition) for tp in assigned}, sender.consumer)
 
-    @app.task
+    return on_revoked, on_assigned
+
+
+def _flush(app: faust.App, shell: Shell) -> Any:
     async def flush() -> None:
         await shell.flush_forever(lambda: app.should_stop)
 
-    return app
+    return flush
 
 
 def _ingest(shell: Shell) -> Any:

@@ -85,9 +85,12 @@ class SideReader:
         while waiting:
             message = self._consumer.poll(0.5)
             if message is not None and message.error() is None:
-                key = (message.topic(), message.partition())
-                self._next[key] = message.offset() + 1
-                self._receive(message.topic(), message.partition(), message.offset(), message.value())
+                topic, partition, offset = message.topic(), message.partition(), message.offset()
+                assert topic is not None
+                assert partition is not None
+                assert offset is not None
+                self._next[topic, partition] = offset + 1
+                self._receive(topic, partition, offset, message.value())
                 deadline = time.monotonic() + _TIMEOUT_S
             # Compaction and transaction markers leave holes: the position says where reading stands.
             for position in self._consumer.position([TopicPartition(*key) for key in waiting]):

@@ -1,6 +1,7 @@
 """The meter's energy is exact, additive over neighbours, and never invented."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
@@ -38,7 +39,7 @@ def test_neighbouring_intervals_add_up_to_the_whole(one, data):
     edges = [first, *cuts, last]
     parts = sum(
         interval.energy_uj
-        for left, right in zip(edges, edges[1:], strict=False)
+        for left, right in pairwise(edges)
         for interval in measure([one], left, right)
     )
     assert parts == int(one.values_uj[-1] - one.values_uj[0])
