@@ -21,7 +21,7 @@ __all__ = ["Crossing", "branch", "decided_shares"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_BUDGET: Final = 320
+_BUDGET: Final = 128
 """Crossing nodes at which splitting stops: each costs the series 64 cosines."""
 _SMALL: Final = 4096
 """The same where all players can be decided: twelve players are enumerated rather than approximated."""

@@ -1,11 +1,13 @@
 """A hinge among equals: where all but a few players have the same d, only how many of them are in matters."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.attribution.certificates import subsets
 
-__all__ = ["equals_shares"]
+__all__ = ["equals_shares", "log_factorials"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -23,7 +25,7 @@ def equals_shares(apart: Floats, equal: float, count: int, threshold: float) -> 
     energy = (apart @ members.T - threshold)[:, :, None] + equal * k
     np.maximum(energy, 0.0, out=energy)
     n = p + count
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    log_factorial = log_factorials(n)
 
     def chance(size: Ints, m: int, k: Ints) -> Floats:
         """C(m, k) · s! (n−1−s)! / n!, s = size + k: those of that size first, with k of m equals."""
@@ -38,3 +40,9 @@ def equals_shares(apart: Floats, equal: float, count: int, threshold: float) -> 
         gain = energy[:, without + 2**j] - energy[:, without]
         others[:, j] = np.einsum("tuk,uk->t", gain, chance(sizes[without], count, k))
     return one, others
+
+
+@lru_cache(maxsize=64)
+def log_factorials(n: int) -> Floats:
+    """(n + 1,) ln k! for k = 0..n; beyond 170 players the factorials themselves overflow."""
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])

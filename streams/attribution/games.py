@@ -85,21 +85,22 @@ class CountedGame:
         assert isinstance(self._game, SumGame)
         return self._checked(self._game.value(sums), sums.shape[:-1])
 
-    def of_prefixes(self, orders: Ints) -> Floats:
-        """Joules of every non-empty proper prefix of permutations (k, n), as (k, n - 1)."""
+    def of_prefixes(self, orders: Ints, smallest: int, largest: int) -> Floats:
+        """Joules of the prefixes of permutations (k, n) with `smallest`..`largest` players, (k, sizes)."""
         k, n = orders.shape
-        if self.features is not None:
-            return self.of_sums(np.cumsum(self.features[orders[:, :-1]], axis=1))
-        if n == 1:
+        sizes = np.arange(smallest, largest + 1)
+        if sizes.size == 0:
             return np.zeros((k, 0))
-        values = np.empty((k, n - 1))
+        if self.features is not None:
+            return self.of_sums(np.cumsum(self.features[orders[:, :largest]], axis=1)[:, smallest - 1 :])
+        values = np.empty((k, sizes.size))
         block = max(1, 2**22 // (n * n))
         for start in range(0, k, block):
             part = orders[start : start + block]
             rank = np.empty_like(part)
             np.put_along_axis(rank, part, np.arange(n)[None, :], axis=1)
-            members = rank[:, None, :] <= np.arange(n - 1)[None, :, None]
-            values[start : start + block] = self.of_coalitions(members.reshape(-1, n)).reshape(-1, n - 1)
+            members = rank[:, None, :] < sizes[None, :, None]
+            values[start : start + block] = self.of_coalitions(members.reshape(-1, n)).reshape(-1, sizes.size)
         return values
 
     def _checked(self, answer: Floats, shape: tuple[int, ...]) -> Floats:

@@ -2,6 +2,7 @@
 
 from streams.attribution.exact import exact
 from streams.attribution.games import Estimate, SumGame
+from streams.attribution.sampled import sample
 from streams.attribution.truncated import truncated
 
-__all__ = ["Estimate", "SumGame", "exact", "truncated"]
+__all__ = ["Estimate", "SumGame", "exact", "sample", "truncated"]

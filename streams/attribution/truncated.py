@@ -79,7 +79,7 @@ def _marginals(game: CountedGame, orders: Ints, tolerance: float) -> Floats:
     along[:, 0] = 0.0
     along[:, n] = game.whole
     if tolerance == 0.0:
-        along[:, 1:n] = game.of_prefixes(orders)
+        along[:, 1:n] = game.of_prefixes(orders, 1, n - 1)
     else:
         _walk_until_cut(game, orders, tolerance, along)
     marginals = np.empty((k, n))
