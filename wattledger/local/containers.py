@@ -1,7 +1,9 @@
 """Kafka in a container, where a Docker engine answers and testcontainers (development only) is there."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from schemas.errors import BrokerUnavailable
@@ -10,12 +12,17 @@ __all__ = ["docker_answers", "kafka_container"]
 
 IMAGE: Final = "confluentinc/cp-kafka:7.9.1"
 """Kafka 3.9 in the layout that testcontainers' start script expects."""
+SOCKET: Final = "/var/run/docker.sock"
+"""Where an engine listens unless DOCKER_HOST names another place."""
 ENGINE_TIMEOUT_S: Final = 2
 """A Docker client without an engine must cost no more than this."""
 
 
 def docker_answers() -> bool:
     """Whether a Docker engine answers and testcontainers is installed; never raises, never waits long."""
+    # docker-py leaves its socket open when nobody listens, so look before it tries.
+    if "DOCKER_HOST" not in os.environ and not Path(SOCKET).exists():
+        return False
     try:
         import docker
         import testcontainers.community.kafka  # noqa: F401
