@@ -14,6 +14,7 @@ __all__ = ["main"]
 # so that the node agent needs neither Faust nor ClickHouse.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("wattledger.commands.demo", "the main job, end to end, on this machine"),
+    "agent": ("wattledger.commands.agent", "measure this GPU node and take its engines' frames"),
     "worker": ("wattledger.commands.worker", "book what arrives on the topics"),
     "replay": ("wattledger.commands.replay", "play a trace through simulated engines into Kafka"),
     "topics": ("wattledger.commands.topics", "create the Kafka topics, or check them"),
