@@ -4,6 +4,7 @@ Players are requests, or groups of requests such as tenants. A coalition costs o
 independent of each other, so processes share them, and the result does not depend on how many there are.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -109,6 +110,11 @@ def game_of(
     )
 
 
+def _leave_interrupts() -> None:
+    """Ctrl-C is the parent's: it stops handing out work, and the pool ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
 def workers(processes: int) -> Iterator[Executor | None]:
     """A pool of fresh processes; None for one process, which then computes itself.
@@ -118,7 +124,7 @@ def workers(processes: int) -> Iterator[Executor | None]:
     if processes == 1:
         yield None
         return
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_leave_interrupts)
     try:
         yield pool
     finally:

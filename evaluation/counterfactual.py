@@ -10,7 +10,6 @@ from evaluation.coalitions import CounterfactualGame
 from schemas.errors import AttributionError
 from streams.attribution import shapley
 from streams.attribution.games import Game
-from streams.attribution.sampled import sample
 
 __all__ = ["ENUMERATED", "Truth", "all_coalitions", "counterfactual_shapley", "leave_one_out", "lookup"]
 
@@ -43,7 +42,7 @@ def counterfactual_shapley(
     if n <= ENUMERATED:
         values = shapley.exact(lookup(game(all_coalitions(n)), n), n)
         return Truth(values, np.zeros(n), 2**n, True)
-    found = sample(
+    found = shapley.sample(
         game, n, rel_tol=rel_tol, confidence=CONFIDENCE, max_permutations=max_permutations, seed=seed
     )
     return Truth(found.values, found.half_widths, found.evaluations, found.converged)

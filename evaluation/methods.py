@@ -5,6 +5,7 @@ group `wattledger.methods`; its name there is its name here.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Final
@@ -60,6 +61,8 @@ class MethodSettings:
     """The provider's energy model."""
     best_weights: tuple[float, float]
     """(w1, w2) that bring the token-based method closest to the truth on this trace."""
+    pool: Executor | None = None
+    """Where methods that need simulations run them."""
 
 
 def charge(method: Method, run: Run, seed: int) -> Floats:
@@ -143,14 +146,9 @@ def _plain(title: str, function: Callable[[Run], Floats]) -> Callable[..., Metho
     return build
 
 
-def _leave_one_out(run: Run, seed: int) -> Floats:
-    del seed
-    return leave_one_out(game_of(run))
-
-
-def _loo(name: str, given: _Arguments, settings: MethodSettings) -> Method:
-    del given, settings
-    return Method(name, "leave-one-out", _leave_one_out)
+def _leave_one_out(name: str, given: _Arguments, settings: MethodSettings) -> Method:
+    del given
+    return Method(name, "leave-one-out", lambda run, _: leave_one_out(game_of(run, pool=settings.pool)))
 
 
 def _exact(name: str, given: _Arguments, settings: MethodSettings) -> Method:
@@ -191,7 +189,7 @@ _BUILT_IN: Final[dict[str, tuple[tuple[int, ...], Callable[..., Method]]]] = {
     "shapley": ((0,), _exact),
     "sampled": ((0, 1), _sampled),
     "truncated": ((0, 1), _truncated),
-    "leave_one_out": ((0,), _loo),
+    "leave_one_out": ((0,), _leave_one_out),
     "utilisation": ((0,), _plain("per utilisation of each iteration", naive.per_utilisation)),
     "token": ((0, 2), _token),
     "token_best": ((0,), _token_best),

@@ -10,7 +10,7 @@ the two functions of all tokens, knee and experts. With B decode rows, P prefill
 Exact; checked against 2^n enumeration of the tables themselves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,23 @@ from numpy.typing import NDArray
 from evaluation.runs import Run, Segment
 from producers.simulation.engine_types import EngineType
 from producers.simulation.schedule import Schedule
-from streams.attribution import EnergyModel
+from streams.attribution import EnergyModel, SumGame
 from streams.attribution.closed_form import closed_form
 from streams.attribution.trace import totals
 
-__all__ = ["energy_game", "iteration_shapley", "segment_shapley", "time_game"]
+__all__ = [
+    "TableGame",
+    "energy_game",
+    "iteration_shapley",
+    "iteration_sum_game",
+    "one_iteration_shapley",
+    "segment_shapley",
+    "table_values",
+    "time_game",
+]
 
 Floats = NDArray[np.float64]
+Int64s = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +117,59 @@ def segment_shapley(segment: Segment, engine: EngineType) -> Floats:
     return energy + _table_shapley(segment, clock, weights)
 
 
+def iteration_sum_game(segment: Segment, engine: EngineType, iteration: int) -> tuple[SumGame, Int64s]:
+    """One iteration's game in gCO2e, for the estimators that see it as a black box, and its (n,) requests."""
+    schedule = segment.schedule
+    first, end = schedule.piece_first, schedule.piece_first + schedule.piece_length
+    here = np.flatnonzero((first <= iteration) & (iteration < end))
+    chunk = schedule.piece_prefill[here]
+    tokens = schedule.piece_new_tokens[here]
+    context = schedule.piece_context[here] + iteration - first[here]
+    pairs = np.where(chunk, tokens * context + tokens * (tokens + 1) // 2, 0)
+    features = np.column_stack([~chunk, np.where(chunk, 0, context), np.where(chunk, tokens, 0), pairs])
+    clock = time_game(engine)
+    modelled_s = float(table_values(clock, *(column[None] for column in features.sum(axis=0)))[0])
+    scale = float(segment.seconds[iteration]) / modelled_s
+    games = (
+        (energy_game(engine), float(segment.per_joule_g[iteration])),
+        (clock, float(segment.per_second_g[iteration]) * scale),
+    )
+    present = np.ones((len(here), 1))
+
+    def value(sums: Floats) -> Floats:
+        rows, contexts, prefill, pair_sum = np.rint(np.moveaxis(sums[..., 1:], -1, 0)).astype(np.int64)
+        grams = np.zeros(rows.shape)
+        for game, weight in games:
+            grams = grams + weight * table_values(game, rows, contexts, prefill, pair_sum)
+        return np.where(sums[..., 0] > 0.5, grams, 0.0)
+
+    return SumGame(np.hstack([present, features]), value), schedule.piece_request[here].astype(np.int64)
+
+
+def one_iteration_shapley(segment: Segment, engine: EngineType, iteration: int) -> Floats:
+    """(R,) gCO2e of a single iteration: the others weigh nothing."""
+    only = np.zeros(len(segment.seconds))
+    only[iteration] = 1.0
+    alone = replace(segment, per_joule_g=segment.per_joule_g * only, per_second_g=segment.per_second_g * only)
+    return segment_shapley(alone, engine)
+
+
 def _iteration_values(schedule: Schedule, game: TableGame) -> Floats:
     """(T,) v(N) of every iteration."""
-    rows, prefill = schedule.decode_rows, schedule.prefill_tokens
+    return table_values(
+        game,
+        schedule.decode_rows,
+        schedule.context_tokens,
+        schedule.prefill_tokens,
+        schedule.prefill_pairs,
+    )
+
+
+def table_values(game: TableGame, rows: Int64s, context: Int64s, prefill: Int64s, pairs: Int64s) -> Floats:
+    """What the tables say of iterations with these sums, all of one shape."""
     miss = 1.0 - game.expert_fraction
-    values = game.by_rows[rows] + game.per_context * (schedule.context_tokens - rows * game.mean_context)
-    values = values + game.per_token_below * prefill + game.per_pair * schedule.prefill_pairs
+    values = game.by_rows[rows] + game.per_context * (context - rows * game.mean_context)
+    values = values + game.per_token_below * prefill + game.per_pair * pairs
     excess = np.maximum(0.0, rows + prefill - game.knee_tokens) - np.maximum(0.0, rows - game.knee_tokens)
     values = values + (game.per_token_above - game.per_token_below) * excess
     return np.asarray(values + game.experts * (miss**rows - miss ** (rows + prefill)), np.float64)

@@ -8,6 +8,7 @@ what the reward should be.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -70,14 +71,16 @@ class Reward:
     requests: int
 
 
-def rewards(requests: Requests, system: System, methods: Sequence[Method], *, seed: int) -> Rewards:
+def rewards(
+    requests: Requests, system: System, methods: Sequence[Method], *, pool: Executor | None = None, seed: int
+) -> Rewards:
     """Let each of a few requests in turn ask for less; 3 n runs and, for the truth, 3 n 2^n simulations."""
-    before = _charges(run_system(requests, system), methods, seed)
+    before = _charges(run_system(requests, system), methods, pool, seed)
     by_effort: dict[str, dict[str, list[float]]] = {}
     for effort, shorten in EFFORTS.items():
         gained: dict[str, list[float]] = {name: [] for name in before}
         for i in range(len(requests)):
-            after = _charges(run_system(shorten(requests, i), system), methods, seed)
+            after = _charges(run_system(shorten(requests, i), system), methods, pool, seed)
             for name, charges in before.items():
                 gained[name].append(float((charges[i] - after[name][i]) / charges[i]))
         by_effort[effort] = gained
@@ -107,8 +110,8 @@ def summarise(groups: Sequence[Rewards]) -> list[Reward]:
     return found
 
 
-def _charges(run: Run, methods: Sequence[Method], seed: int) -> dict[str, Floats]:
-    truth = counterfactual_shapley(game_of(run), rel_tol=0.01, max_permutations=2_000, seed=seed)
+def _charges(run: Run, methods: Sequence[Method], pool: Executor | None, seed: int) -> dict[str, Floats]:
+    truth = counterfactual_shapley(game_of(run, pool=pool), rel_tol=0.01, max_permutations=2_000, seed=seed)
     found = {TRUTHS[0]: truth.values_g, TRUTHS[1]: iteration_shapley(run)}
     return found | {method.name: charge(method, run, seed) for method in methods}
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from evaluation.criteria.fairness import relative_errors
 from streams.attribution import Estimate, shapley
 from streams.attribution.games import Game
-from streams.attribution.sampled import sample
 
 __all__ = ["ALPHA", "EPSILONS", "ESTIMATORS", "LADDER", "Efficiency", "sample_efficiency"]
 
@@ -50,7 +49,7 @@ def _truncated(game: Game, n: int, permutations: int, seed: int) -> Estimate:
 
 def _sampled(game: Game, n: int, permutations: int, seed: int) -> Estimate:
     # A tolerance that is never met: exactly the permutations asked for are spent.
-    return sample(game, n, rel_tol=1e-12, max_permutations=permutations, seed=seed)
+    return shapley.sample(game, n, rel_tol=1e-12, max_permutations=permutations, seed=seed)
 
 
 ESTIMATORS: Final[dict[str, Estimator]] = {
