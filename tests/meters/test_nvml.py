@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nvml_stub
+from tests.meters import nvml_stub
 import pytest
-from nvml_stub import NvmlStub, monotonic_ms
+from tests.meters.nvml_stub import NvmlStub, monotonic_ms
 
 PREAMBLE = """
 import json, os, sys, time
