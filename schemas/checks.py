@@ -16,6 +16,7 @@ __all__ = [
     "check_period",
     "check_text",
     "check_texts",
+    "check_total",
     "refuse_where",
 ]
 
@@ -62,6 +63,12 @@ def check_period(start_ns: int, end_ns: int, watermark_ns: int) -> None:
     check_integer("start_ns", start_ns, 0, MAX_TIME_NS)
     check_integer("end_ns", end_ns, start_ns, start_ns + MAX_OFFSET_NS)
     check_integer("watermark_ns", watermark_ns, max(0, start_ns - MAX_OFFSET_NS), end_ns)
+
+
+def check_total(field: str, stated: int, found: int) -> None:
+    """What the message states is what its columns hold."""
+    if stated != found:
+        raise MalformedMessage(f"{field}: the frame states {stated}, its columns hold {found}")
 
 
 def check_text(field: str, text: str) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "check_requests",
     "check_sizes",
     "check_spans",
+    "most_of_requests",
 ]
 
 Int64s = NDArray[np.int64]
@@ -99,13 +100,23 @@ def check_iterations(start_ns: int, end_ns: int, starts_ns: Int64s, ends_ns: Int
         checks.check_integer("iteration_start_ns[0]", int(starts_ns[0]), least, end_ns)
 
 
-def check_requests(ordinals: Int64s, block: Int64s, tables: Sequence[int]) -> None:
-    """Ordinals are distinct, indices lie in their tables.
+def most_of_requests(
+    prefix: str, tenants: Sequence[str], loads: Sequence[str], adapters: Sequence[str], prefix_groups: int
+) -> tuple[int, ...]:
+    """The largest value of each of REQUEST_FIELDS, given what the frame's tables hold."""
+    return (
+        limits.MAX_TEXT - len(prefix),
+        len(tenants) - 1,
+        len(loads),
+        len(adapters),
+        prefix_groups,
+        limits.MAX_TOKENS,
+        limits.MAX_TOKENS,
+    )
 
-    `tables`: characters left for an id beyond the prefix; entries of tenants, loads, adapters, prefix groups.
-    """
-    characters, tenants, *others = tables
-    most = (characters, tenants - 1, *others, limits.MAX_TOKENS, limits.MAX_TOKENS)
+
+def check_requests(ordinals: Int64s, block: Int64s, most: Sequence[int]) -> None:
+    """Ordinals are distinct, indices lie in their tables, lengths and counts in their ranges."""
     checks.check_block(REQUEST_FIELDS, block, most)
     checks.check_block(ORDINAL_FIELDS, ordinals, (limits.MAX_ORDINAL, limits.MAX_ORDINAL))
     ordinal, load_ordinal = ordinals

@@ -1,28 +1,24 @@
 """Bytes to iteration frames; `schemas/proto/frames_v1.proto` says what each column holds."""
 
-from typing import Final
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from schemas import iteration_checks as hold
-from schemas.blocks import decode_blocks, undo_deltas
-from schemas.checks import check_block, check_count, check_integer, check_period
+from schemas.checks import check_count, check_integer, check_period
 from schemas.envelope import ITERATIONS, VERSION, unpack
 from schemas.errors import MalformedMessage
+from schemas.iteration_arrays import COLUMNS, Arrays, Stated, decode_arrays
 from schemas.iterations import IterationFrame
-from schemas.limits import MAX_OFFSET_NS, MAX_ORDINAL, MAX_REQUESTS, MAX_ROWS, MAX_TEXT, MAX_TOKENS
+from schemas.limits import MAX_REQUESTS, MAX_ROWS, MAX_SEQUENCE
 from schemas.proto import columns_v1_pb2
-from schemas.varints import unzigzag
 
 __all__ = ["decode_iterations"]
 
-Int64s = NDArray[np.int64]
-
-_COLUMNS: Final = tuple(name for block in hold.BLOCKS for name in block)
-_MAX_GAP_US: Final = 2 * MAX_OFFSET_NS // 1000
-"""Between two instants that are each within MAX_OFFSET_NS of the frame's start."""
+Certify = Callable[..., bool]
 
 
 def decode_iterations(data: bytes) -> IterationFrame:
@@ -30,6 +26,8 @@ def decode_iterations(data: bytes) -> IterationFrame:
 
     Raises UnknownVersion or MalformedMessage, naming field and value, for anything that does not hold
     together; no input makes it raise anything else, or allocate more than limits.py allows.
+
+    Where Numba is installed, the first call loads it (half a second; 3 s more to compile on a new machine).
     """
     payload = unpack(ITERATIONS, data)
     try:
@@ -37,42 +35,35 @@ def decode_iterations(data: bytes) -> IterationFrame:
     except DecodeError as error:
         raise MalformedMessage(f"payload: not an IterationFrame ({error})") from error
     _check_counts(message)
-    columns = [getattr(message, name) for name in _COLUMNS]
-    counts = (message.iterations, message.requests, message.spans, message.exceptions)
-    iterations, requests, spans, exceptions = decode_blocks(hold.BLOCKS, columns, counts)
     prefix_groups = _prefix_groups(message.prefix_groups)
-    tables = (
-        MAX_TEXT - len(message.request_client_id_prefix),
-        len(message.tenants),
-        len(message.loads),
-        len(message.adapters),
-        prefix_groups.size - 1,
-    )
-
     start_ns = message.start_ns
     end_ns = start_ns + message.end_us * 1000
     watermark_ns = start_ns + message.watermark_us * 1000
     check_period(start_ns, end_ns, watermark_ns)
-    starts_ns, ends_ns = _times(start_ns, iterations[:2])
-    hold.check_iterations(start_ns, end_ns, starts_ns, ends_ns, iterations[2:])
+    tenants, loads, adapters = tuple(message.tenants), tuple(message.loads), tuple(message.adapters)
+    prefix, text = message.request_client_id_prefix, message.request_client_ids
+    stated = Stated(
+        counts=(message.iterations, message.requests, message.spans, message.exceptions),
+        totals=(message.rows, message.new_tokens),
+        times_ns=(start_ns, end_ns),
+        most=hold.most_of_requests(prefix, tenants, loads, adapters, prefix_groups.size - 1),
+        text_length=len(text),
+    )
+    columns = [getattr(message, name) for name in COLUMNS]
+    arrays = _certified(stated, columns) or decode_arrays(stated, columns)
 
-    ordinals = undo_deltas(requests[:2], 2 * MAX_ORDINAL, hold.BLOCKS[1])
-    hold.check_requests(ordinals, requests[2:], tables)
-    request_facts = requests[2:].astype(np.int32)
-    request_facts[2:4] -= 1
-
-    spans[:1] = undo_deltas(spans[:1], MAX_TOKENS, hold.BLOCKS[2])
-    spans[1] = _entry_contexts(spans, requests[7])
-    rows = hold.check_spans(spans, message.requests, message.iterations)
-    span_facts = spans.astype(np.int32)
-
-    if message.exceptions:
-        check_block(hold.BLOCKS[3][:1], exceptions[:1], (MAX_ROWS,))
-        np.cumsum(exceptions[0], out=exceptions[0])
-    new_tokens = hold.check_exceptions(exceptions, rows)
-    exception_facts = exceptions.astype(np.int32)
-    _check_total("rows", message.rows, rows)
-    _check_total("new_tokens", message.new_tokens, new_tokens)
+    iterations, requests, spans, exceptions = stated.counts
+    starts_ns, ends_ns = arrays.wide[: 2 * iterations].reshape(2, iterations)
+    ordinals, load_ordinals = arrays.wide[2 * iterations :].reshape(2, requests)
+    begin = 2 * iterations
+    kinds, padded_tokens = arrays.narrow[:begin].reshape(2, iterations)
+    end = begin + 7 * requests
+    id_lengths, tenant, load, adapter, prefix_group, prompt, cached = arrays.narrow[begin:end].reshape(
+        7, requests
+    )
+    begin, end = end, end + 4 * spans
+    span_request, entry_context, first_iteration, length = arrays.narrow[begin:end].reshape(4, spans)
+    exception = arrays.narrow[end:].reshape(5, exceptions)
     frame = IterationFrame(
         group_id=message.group_id,
         engine_id=message.engine_id,
@@ -82,35 +73,66 @@ def decode_iterations(data: bytes) -> IterationFrame:
         start_ns=start_ns,
         end_ns=end_ns,
         watermark_ns=watermark_ns,
-        tenants=tuple(message.tenants),
-        loads=tuple(message.loads),
-        adapters=tuple(message.adapters),
+        tenants=tenants,
+        loads=loads,
+        adapters=adapters,
         iteration_start_ns=starts_ns,
         iteration_end_ns=ends_ns,
-        iteration_kind=iterations[2].astype(np.uint8),
-        iteration_padded_tokens=iterations[3].astype(np.int32),
-        request_ordinal=ordinals[0],
-        request_client_id=_client_ids(message, requests[2]),
-        request_tenant=request_facts[1],
-        request_load=request_facts[2],
-        request_load_ordinal=ordinals[1],
-        request_adapter=request_facts[3],
-        request_prefix_group=prefix_groups[requests[6]],
-        request_prompt_tokens=request_facts[5],
-        request_cached_tokens=request_facts[6],
-        span_request=span_facts[0],
-        span_first_iteration=span_facts[2],
-        span_length=span_facts[3],
-        span_entry_context=span_facts[1],
-        exception_row=exception_facts[0],
-        exception_new_tokens=exception_facts[1],
-        exception_drafts=exception_facts[2],
-        exception_rejected=exception_facts[3],
-        exception_emitted=exception_facts[4],
+        iteration_kind=kinds.astype(np.uint8),
+        iteration_padded_tokens=padded_tokens,
+        request_ordinal=ordinals,
+        request_client_id=_client_ids(prefix, text, id_lengths),
+        request_tenant=tenant,
+        request_load=load,
+        request_load_ordinal=load_ordinals,
+        request_adapter=adapter,
+        request_prefix_group=prefix_groups[prefix_group],
+        request_prompt_tokens=prompt,
+        request_cached_tokens=cached,
+        span_request=span_request,
+        span_first_iteration=first_iteration,
+        span_length=length,
+        span_entry_context=entry_context,
+        exception_row=exception[0],
+        exception_new_tokens=exception[1],
+        exception_drafts=exception[2],
+        exception_rejected=exception[3],
+        exception_emitted=exception[4],
     )
     hold.check_head(frame)
-    hold.check_contexts(frame, new_tokens)
+    hold.check_contexts(frame, message.new_tokens)
     return frame
+
+
+@functools.cache
+def _certify() -> Certify | None:
+    """The compiled decoder, where Numba is installed."""
+    try:
+        from schemas.certificate import certify
+    except ImportError:
+        return None
+    return certify
+
+
+def _certified(stated: Stated, columns: Sequence[bytes]) -> Arrays | None:
+    """The columns' numbers if they are plainly sound."""
+    certify = _certify()
+    if certify is None:
+        return None
+    iterations, requests, spans, exceptions = stated.counts
+    narrow_size = 2 * iterations + 7 * requests + 4 * spans + 5 * exceptions
+    wide_size = 2 * (iterations + requests)
+    data = np.frombuffer(b"".join(columns), np.uint8)
+    if data.size < narrow_size + wide_size:
+        return None  # claims without bytes behind them: nothing is made as long as they say
+    wide = np.empty(wide_size, np.int64)
+    narrow = np.empty(narrow_size, np.int32)
+    sizes = np.array(list(map(len, columns)), np.int64)
+    most = np.array(stated.most, np.int64)
+    sound = certify(
+        data, sizes, stated.counts, stated.totals, stated.times_ns, most, stated.text_length, wide, narrow
+    )
+    return Arrays(wide, narrow) if sound else None
 
 
 def _check_counts(message: columns_v1_pb2.IterationFrame) -> None:
@@ -122,18 +144,12 @@ def _check_counts(message: columns_v1_pb2.IterationFrame) -> None:
     check_count("rows", message.rows, MAX_ROWS)
     check_integer("spans", message.spans, 0, message.rows)
     check_integer("exceptions", message.exceptions, 0, message.rows)
+    check_integer("new_tokens", message.new_tokens, 0, MAX_SEQUENCE)
 
 
-def _check_total(field: str, stated: int, found: int) -> None:
-    if stated != found:
-        raise MalformedMessage(f"{field}: the frame states {stated}, its columns hold {found}")
-
-
-def _client_ids(message: columns_v1_pb2.IterationFrame, lengths: Int64s) -> tuple[str, ...]:
-    """Every request's client id; lengths `(requests,)` are checked already."""
-    prefix, text = message.request_client_id_prefix, message.request_client_ids
+def _client_ids(prefix: str, text: str, lengths: NDArray[np.int32]) -> tuple[str, ...]:
+    """Every request's client id; the lengths are known to add up to the text."""
     ends = np.cumsum(lengths).tolist()
-    _check_total("request_client_ids", len(text), ends[-1] if ends else 0)
     return tuple([prefix + text[begin:end] for begin, end in zip([0, *ends], ends, strict=False)])
 
 
@@ -143,19 +159,3 @@ def _prefix_groups(table: bytes) -> NDArray[np.uint64]:
         raise MalformedMessage(f"prefix_groups: {len(table)} bytes are no whole number of 64-bit values")
     check_count("prefix_groups", len(table) // 8, MAX_REQUESTS)
     return np.frombuffer(bytes(8) + table, "<u8")
-
-
-def _times(start_ns: int, intervals: Int64s) -> tuple[Int64s, Int64s]:
-    """Starts and ends in ns from gaps (zigzag) and durations in µs, `(2, iterations)`."""
-    check_block(hold.BLOCKS[0], intervals, (2 * _MAX_GAP_US, _MAX_GAP_US))
-    steps = np.empty(intervals.size, np.int64)
-    steps[0::2] = unzigzag(intervals[0])
-    steps[1::2] = intervals[1]
-    times_ns = np.cumsum(steps) * 1000 + start_ns
-    return times_ns[0::2], times_ns[1::2]
-
-
-def _entry_contexts(spans: Int64s, prompt_tokens: Int64s) -> Int64s:
-    """Contexts at entry; a request that does not exist is for check_spans to refuse."""
-    beyond = unzigzag(spans[1])
-    return beyond + prompt_tokens.take(spans[0], mode="clip") if prompt_tokens.size else beyond

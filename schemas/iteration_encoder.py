@@ -5,7 +5,7 @@ import os.path
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas import checks, limits
+from schemas import checks
 from schemas import iteration_checks as hold
 from schemas.blocks import stack_columns
 from schemas.envelope import ITERATIONS, VERSION, pack
@@ -44,14 +44,8 @@ def encode_iterations(frame: IterationFrame) -> bytes:
     )
     hold.check_sizes(iterations.shape[1], requests.shape[1])
     hold.check_iterations(frame.start_ns, frame.end_ns, starts_ns, ends_ns, iterations[2:])
-    tables = (
-        limits.MAX_TEXT - len(prefix),
-        len(frame.tenants),
-        len(frame.loads),
-        len(frame.adapters),
-        len(prefix_groups),
-    )
-    hold.check_requests(requests[:2], requests[2:], tables)
+    most = hold.most_of_requests(prefix, frame.tenants, frame.loads, frame.adapters, len(prefix_groups))
+    hold.check_requests(requests[:2], requests[2:], most)
     rows = hold.check_spans(spans, requests.shape[1], iterations.shape[1])
     new_tokens = hold.check_exceptions(exceptions, rows)
     hold.check_contexts(frame, new_tokens)
