@@ -15,7 +15,7 @@ from wattledger.local.probe import answering_brokers
 
 __all__ = ["Broker", "broker"]
 
-ANSWER_TIMEOUT_S: Final = 10.0
+ANSWER_TIMEOUT_S: Final = 5.0
 """How long a broker that should be there may take to answer, TLS handshake and a slow network included."""
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def broker(
         yield Broker(address, "given", time.monotonic() - began)
         return
     with ExitStack() as stack:
-        if docker and brokers == 1 and docker_answers():
+        if docker and brokers == 1 and docker_answers(env):
             found = Broker(stack.enter_context(kafka_container()), "container", time.monotonic() - began)
         else:
             children = stack.enter_context(cluster(brokers, env=env))

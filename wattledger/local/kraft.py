@@ -165,7 +165,9 @@ def _prepare(brokers: int, directory: Path, java_command: tuple[str, ...], jars:
     base = (*java_command, logging_option, "-cp", f"{jars}/*")
     ports = free_ports(2 * brokers)
     voters = ",".join(f"{n}@127.0.0.1:{ports[brokers + n]}" for n in range(brokers))
-    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # An identifier that began with "-" would be taken for an option; a first byte below 128 gives a letter.
+    identity = uuid.uuid4().bytes
+    cluster_id = urlsafe_b64encode(bytes([identity[0] & 127]) + identity[1:]).decode().rstrip("=")
     nodes = []
     formatting = []
     for number in range(brokers):
