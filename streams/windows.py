@@ -5,22 +5,38 @@ incarnation of an engine begins, so that a batch never mixes two lives of a proc
 """
 
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, Generic, TypeVar
 
 from schemas.energy import EnergyFrame
 from schemas.iterations import IterationFrame
+from streams.gaps import engine_gaps
+from streams.reach import evidence_until, first_needed, in_reach
 from streams.timeline import Interval
 
-__all__ = ["ClosedWindow", "Group", "Held", "WindowRules", "due_windows", "forget_sealed"]
+__all__ = [
+    "ClosedWindow",
+    "Group",
+    "Held",
+    "WindowRules",
+    "close_window",
+    "cut_at_incarnations",
+    "due_windows",
+    "earliest_start_ns",
+    "forget_sealed",
+    "sees_sealed_edge",
+]
 
 Frame = TypeVar("Frame", IterationFrame, EnergyFrame)
 
-SEQUENCE_GAP: Final = "sequence_gap"
-SILENT_ITERATIONS: Final = "silent_iterations"
-HOOK_OFF: Final = "hook_off"
+SILENT_ENERGY: Final = "silent_energy"
+"""No counter reached the window's end when its bounded wait was over: what lies beyond the last reading is
+booked by a later revision, once a reading after it is known."""
+
+READ_TO_THE_END: Final = 2**63 - 1
+"""Arrival time of a log of which nothing is unread, as in a backfill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +47,10 @@ class WindowRules:
     wait_ns: int = 500_000_000
     """A window closes once both watermarks are this far past its end: disorder by less is in time."""
     silent_ns: int = 10_000_000_000
-    """An iteration stream this far behind the group's meter is silent: the window closes without it."""
+    """A stream of the group this far behind another is silent: the window closes without it."""
+    park_ns: int = 600_000_000_000
+    """A group unheard of for so long, while its partition goes on, is put aside: the positions of its frames
+    are recorded, their offsets let go, and the repair job brings them in when the group returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +97,8 @@ class Group:
     sealed_ns: int | None = None
     iterations: dict[str, list[Held[IterationFrame]]] = field(default_factory=dict)
     energy: list[Held[EnergyFrame]] = field(default_factory=list)
+    last_energy_offset: int = -1
+    """The last offset on which the last sealed window's meter rests."""
 
     def hold_iterations(self, held: Held[IterationFrame]) -> bool:
         """Keep a frame; False for a repeat of one already held."""
@@ -100,36 +121,76 @@ def _hold(frames: list[Held[Frame]], held: Held[Frame]) -> bool:
 def due_windows(group: Group, rules: WindowRules) -> Iterator[ClosedWindow]:
     """Yield every batch that can be booked, in event order, advancing `group.sealed_ns` past each.
 
-    The window grid is the Unix epoch's. The first window of a group begins with its first energy frame.
+    The window grid is the Unix epoch's. The first window of a group begins with its first energy frame, or
+    where there is none with its first iteration frame. A stream that is silent while another of the group
+    speaks is waited for by `silent_ns`; a group silent on all is not sealed.
     """
-    if not group.energy:
-        return
-    if group.sealed_ns is None:
-        group.sealed_ns = group.energy[0].frame.start_ns
-    metered_ns = max(held.frame.watermark_ns for held in group.energy)
-    while True:
-        start_ns = group.sealed_ns
+    while group.energy or group.iterations:
+        start_ns = group.sealed_ns if group.sealed_ns is not None else _beginning(group)
         end_ns = (start_ns // rules.window_ns + 1) * rules.window_ns
-        if metered_ns < end_ns + rules.wait_ns:
+        marks = _watermarks(group, start_ns, end_ns)
+        latest_ns = max(marks.values())
+        silent = {stream for stream, mark in marks.items() if mark < end_ns + rules.wait_ns}
+        if latest_ns < end_ns + rules.wait_ns or (silent and latest_ns < end_ns + rules.silent_ns):
             return
-        silent = [
-            engine
-            for engine in _attached_engines(group, start_ns, end_ns)
-            if _watermark(group, engine) < end_ns + rules.wait_ns
-        ]
-        if silent and metered_ns < end_ns + rules.silent_ns:
-            return
-        bounds = [start_ns, *_incarnation_starts(group, start_ns, end_ns), end_ns]
+        bounds = cut_at_incarnations(group, [start_ns, end_ns])
         for left, right in pairwise(bounds):
-            yield _close(group, left, right, silent)
+            closed = close_window(group, left, right, silent)
+            group.last_energy_offset = max([group.last_energy_offset, *(held.offset for held in closed.energy)])
+            yield closed
         group.sealed_ns = end_ns
 
 
-def forget_sealed(group: Group, durable_ns: int) -> tuple[list[int], list[int]]:
+def close_window(group: Group, start_ns: int, end_ns: int, silent: Collection[str] = ()) -> ClosedWindow:
+    """All that the group's frames say of `[start_ns, end_ns)`.
+
+    silent: streams whose bounded wait is over; an engine's id, or `_energy_stream` of a node.
+    """
+    window = (start_ns, end_ns)
+    reach = in_reach([held.frame for held in group.energy], start_ns, end_ns)
+    energy = group.energy[reach.start : reach.stop]
+    metered = [held.frame for held in energy if held.frame.start_ns < end_ns and held.frame.end_ns > start_ns]
+    loads = _loads(group, start_ns, end_ns)
+    gaps: list[Interval] = []
+    causes: set[str] = set()
+    for engine in _engines(group, start_ns, end_ns):
+        found = engine_gaps(
+            engine,
+            [held.frame for held in group.iterations.get(engine, ())],
+            metered,
+            [(left, right) for _, owner, left, right in loads if owner == engine],
+            window,
+            silent=engine in silent,
+        )
+        for gap, cause in found:
+            gaps.append(gap)
+            causes.add(cause)
+    if any(stream.startswith(_ENERGY) for stream in silent):
+        causes.add(SILENT_ENERGY)
+    return ClosedWindow(
+        group_id=group.group_id,
+        partition=group.partition,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        iterations=tuple(
+            held
+            for _, frames in sorted(group.iterations.items())
+            for held in frames
+            if held.frame.end_ns > start_ns and earliest_start_ns(held.frame) < end_ns
+        ),
+        energy=tuple(energy),
+        gaps=tuple(sorted(gaps)),
+        gap_causes=tuple(sorted(causes)),
+        loads=loads,
+        closed_by="bounded_wait" if silent else "watermark",
+    )
+
+
+def forget_sealed(group: Group, durable_ns: int, keep_ns: int) -> tuple[list[int], list[int]]:
     """Drop what no window after `durable_ns` needs; returns the offsets dropped, (iterations, energy).
 
-    The last energy frame whose readings all lie at or before the frontier stays: it holds the reading before
-    the next window's left edge (each frame reads every one of its meters at least once).
+    Of each counter the last frame with a reading at or before the frontier stays: the next window's left edge
+    rests on it. A counter unread for `keep_ns` before the frontier is let go.
     """
     iteration_offsets: list[int] = []
     for engine, frames in list(group.iterations.items()):
@@ -139,93 +200,82 @@ def forget_sealed(group: Group, durable_ns: int) -> tuple[list[int], list[int]]:
             group.iterations[engine] = kept
         else:
             del group.iterations[engine]
-    anchors = [
-        index for index, held in enumerate(group.energy) if _first_readings_until(held.frame) <= durable_ns
-    ]
-    first_kept = anchors[-1] if anchors else 0
+    first_kept = first_needed([held.frame for held in group.energy], durable_ns, durable_ns - keep_ns)
     energy_offsets = [held.offset for held in group.energy[:first_kept]]
     del group.energy[:first_kept]
     return iteration_offsets, energy_offsets
 
 
-def _first_readings_until(frame: EnergyFrame) -> int:
-    """The instant by which every meter of the frame has been read at least once."""
-    seen: set[int] = set()
-    for meter, time_ns in zip(frame.reading_meter.tolist(), frame.reading_time_ns.tolist(), strict=True):
-        seen.add(meter)
-        if len(seen) == len(frame.meters):
-            return int(time_ns)
-    return frame.end_ns
+def sees_sealed_edge(group: Group, frame: EnergyFrame) -> bool:
+    """Whether the frame would have changed what the meter read at the sealed frontier.
+
+    The next window must share that reading, or a joule between them is lost or counted twice: so such a frame
+    waits for the repair of both.
+    """
+    if group.sealed_ns is None:
+        return False
+    seen = [held.frame for held in group.energy if held.offset <= group.last_energy_offset]
+    if frame.start_ns >= max((known.end_ns for known in seen), default=group.sealed_ns):
+        return False
+    return frame.start_ns < evidence_until(seen, group.sealed_ns)
 
 
-def _attached_engines(group: Group, start_ns: int, end_ns: int) -> list[str]:
+def earliest_start_ns(frame: IterationFrame) -> int:
+    """The first instant of which the frame speaks: one of its iterations may have begun before it."""
+    first = int(frame.iteration_start_ns[0]) if len(frame.iteration_start_ns) else frame.start_ns
+    return min(first, frame.start_ns)
+
+
+def cut_at_incarnations(group: Group, edges_ns: Sequence[int]) -> list[int]:
+    """The edges, and between the first and the last of them every instant at which a process began."""
+    births = {
+        held.frame.incarnation_start_ns
+        for frames in group.iterations.values()
+        for held in frames
+        if edges_ns[0] < held.frame.incarnation_start_ns < edges_ns[-1]
+    }
+    return sorted({*edges_ns, *births})
+
+
+def _beginning(group: Group) -> int:
+    if group.energy:
+        return group.energy[0].frame.start_ns
+    return min(held.frame.start_ns for frames in group.iterations.values() for held in frames)
+
+
+_ENERGY: Final = "energy:"
+
+
+def _energy_stream(node_id: str) -> str:
+    return f"{_ENERGY}{node_id}"
+
+
+def _watermarks(group: Group, start_ns: int, end_ns: int) -> dict[str, int]:
+    """How far each stream is known: the meters of every node, and every engine of the window."""
+    marks = {
+        engine: max((held.frame.watermark_ns for held in group.iterations.get(engine, ())), default=0)
+        for engine in _engines(group, start_ns, end_ns)
+    }
+    for held in group.energy:
+        stream = _energy_stream(held.frame.node_id)
+        marks[stream] = max(held.frame.watermark_ns, marks.get(stream, 0))
+    return marks if group.energy else {**marks, _energy_stream(""): 0}
+
+
+def _engines(group: Group, start_ns: int, end_ns: int) -> list[str]:
+    """Engines that were there: the agent says so, or a frame of their own does."""
     named = {
         engine
         for held in group.energy
         if held.frame.start_ns < end_ns and held.frame.end_ns > start_ns
         for engine in held.frame.engines
     }
-    return sorted(named)
-
-
-def _watermark(group: Group, engine: str) -> int:
-    return max((held.frame.watermark_ns for held in group.iterations.get(engine, ())), default=0)
-
-
-def _incarnation_starts(group: Group, start_ns: int, end_ns: int) -> list[int]:
-    starts = {
-        held.frame.incarnation_start_ns
-        for frames in group.iterations.values()
-        for held in frames
-        if start_ns < held.frame.incarnation_start_ns < end_ns
+    named |= {
+        engine
+        for engine, frames in group.iterations.items()
+        if any(held.frame.start_ns < end_ns and held.frame.end_ns > start_ns for held in frames)
     }
-    return sorted(starts)
-
-
-def _close(group: Group, start_ns: int, end_ns: int, silent: list[str]) -> ClosedWindow:
-    energy = tuple(_energy_in_reach(group, start_ns, end_ns))
-    iterations = tuple(
-        held
-        for _, frames in sorted(group.iterations.items())
-        for held in frames
-        if held.frame.end_ns > start_ns and _earliest_start(held.frame) < end_ns
-    )
-    loads = _loads(group, start_ns, end_ns)
-    gaps: list[Interval] = []
-    causes: set[str] = set()
-    for engine in _attached_engines(group, start_ns, end_ns):
-        for gap, cause in _engine_gaps(group, engine, start_ns, end_ns, loads, engine in silent):
-            gaps.append(gap)
-            causes.add(cause)
-    return ClosedWindow(
-        group_id=group.group_id,
-        partition=group.partition,
-        start_ns=start_ns,
-        end_ns=end_ns,
-        iterations=iterations,
-        energy=energy,
-        gaps=tuple(sorted(gaps)),
-        gap_causes=tuple(sorted(causes)),
-        loads=loads,
-        closed_by="bounded_wait" if silent else "watermark",
-    )
-
-
-def _earliest_start(frame: IterationFrame) -> int:
-    first = int(frame.iteration_start_ns[0]) if len(frame.iteration_start_ns) else frame.start_ns
-    return min(first, frame.start_ns)
-
-
-def _energy_in_reach(group: Group, start_ns: int, end_ns: int) -> Iterator[Held[EnergyFrame]]:
-    """Frames whose readings bracket the interval: one on either side, and all between."""
-    first = 0
-    for index, held in enumerate(group.energy):
-        if _first_readings_until(held.frame) <= start_ns:
-            first = index
-        if held.frame.watermark_ns >= end_ns:
-            yield from group.energy[first : index + 1]
-            return
-    yield from group.energy[first:]
+    return sorted(named)
 
 
 def _loads(group: Group, start_ns: int, end_ns: int) -> tuple[tuple[str, str, int, int], ...]:
@@ -242,55 +292,3 @@ def _loads(group: Group, start_ns: int, end_ns: int) -> tuple[tuple[str, str, in
         if left < right:
             clipped.append((load_id, engine, left, right))
     return tuple(clipped)
-
-
-def _engine_gaps(
-    group: Group,
-    engine: str,
-    start_ns: int,
-    end_ns: int,
-    loads: tuple[tuple[str, str, int, int], ...],
-    silent: bool,
-) -> Iterator[tuple[Interval, str]]:
-    """Time in which the engine was attached, not loading, and no frame of its says what it did."""
-    attached = [
-        (max(held.frame.start_ns, start_ns), min(held.frame.end_ns, end_ns))
-        for held in group.energy
-        if engine in held.frame.engines and held.frame.start_ns < end_ns and held.frame.end_ns > start_ns
-    ]
-    frames = group.iterations.get(engine, [])
-    known = [(held.frame.start_ns, held.frame.end_ns) for held in frames]
-    known += [(left, right) for _, owner, left, right in loads if owner == engine]
-    born = [held.frame.incarnation_start_ns for held in frames]
-    if born and min(born) > start_ns:
-        known.append((start_ns, min(born)))
-    for gap in _subtract(_union(attached), _union(known)):
-        if silent:
-            yield gap, SILENT_ITERATIONS
-        elif not frames:
-            yield gap, HOOK_OFF
-        else:
-            yield gap, SEQUENCE_GAP
-
-
-def _union(intervals: list[Interval]) -> list[Interval]:
-    merged: list[Interval] = []
-    for start, end in sorted(intervals):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _subtract(whole: list[Interval], parts: list[Interval]) -> Iterator[Interval]:
-    for start, end in whole:
-        at = start
-        for left, right in parts:
-            if right <= at or left >= end:
-                continue
-            if left > at:
-                yield (at, left)
-            at = max(at, right)
-        if at < end:
-            yield (at, end)
