@@ -3,7 +3,7 @@
 VENV := .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format
+.PHONY: help setup demo test lint format fuzz bench-frames generate
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-zA-Z0-9_-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -28,3 +28,14 @@ lint: setup  ## ruff and mypy, as CI runs them
 format: setup  ## format and fix what can be fixed
 	@tools/uv run --frozen --all-extras ruff check --fix .
 	@tools/uv run --frozen --all-extras ruff format .
+
+generate: setup  ## Protobuf code, AsyncAPI document, frame examples, from their sources
+	@tools/uv run --frozen --all-extras python -m tools.protoc
+	@tools/uv run --frozen --all-extras python -m tools.asyncapi
+	@tools/uv run --frozen --all-extras python -m tools.frame_examples
+
+fuzz: setup  ## a million mutated frames against the decoders (about five minutes)
+	@tools/uv run --frozen --all-extras python -m tools.fuzz_frames --frames 1000000
+
+bench-frames: setup  ## size and speed of the frame codecs beside the obvious alternatives
+	@tools/uv run --frozen --all-extras python -m benchmarks.frames

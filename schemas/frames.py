@@ -3,12 +3,14 @@
     encode_iterations(IterationFrame) -> bytes      decode_iterations(bytes) -> IterationFrame
     encode_energy(EnergyFrame) -> bytes             decode_energy(bytes) -> EnergyFrame
 
+    prepare()    loads what decoding needs now, rather than at the first frame
+
 Decoding raises UnknownVersion or MalformedMessage for anything that does not hold together, and nothing else.
 Encoding raises MalformedMessage for a frame that decoding would refuse, so the producer learns of it first.
 """
 
 from schemas.energy_codec import decode_energy, encode_energy
-from schemas.iteration_decoder import decode_iterations
+from schemas.iteration_decoder import decode_iterations, prepare
 from schemas.iteration_encoder import encode_iterations
 
-__all__ = ["decode_energy", "decode_iterations", "encode_energy", "encode_iterations"]
+__all__ = ["decode_energy", "decode_iterations", "encode_energy", "encode_iterations", "prepare"]

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from schemas import iteration_checks as hold
 from schemas.checks import check_count, check_integer, check_period
-from schemas.envelope import ITERATIONS, VERSION, unpack
+from schemas.envelope import ITERATIONS, VERSION, pack, unpack
 from schemas.errors import MalformedMessage
 from schemas.iteration_arrays import COLUMNS, Arrays, Stated, decode_arrays
 from schemas.iterations import IterationFrame
 from schemas.limits import MAX_REQUESTS, MAX_ROWS, MAX_SEQUENCE
 from schemas.proto import columns_v1_pb2
 
-__all__ = ["decode_iterations"]
+__all__ = ["decode_iterations", "prepare"]
 
 Certify = Callable[..., bool]
 
@@ -27,7 +27,8 @@ def decode_iterations(data: bytes) -> IterationFrame:
     Raises UnknownVersion or MalformedMessage, naming field and value, for anything that does not hold
     together; no input makes it raise anything else, or allocate more than limits.py allows.
 
-    Where Numba is installed, the first call loads it (half a second; 3 s more to compile on a new machine).
+    Where Numba is installed, the first call loads it (a second; 3 s more to compile on a new machine), unless
+    `prepare` did.
     """
     payload = unpack(ITERATIONS, data)
     try:
@@ -102,6 +103,14 @@ def decode_iterations(data: bytes) -> IterationFrame:
     hold.check_head(frame)
     hold.check_contexts(frame, message.new_tokens)
     return frame
+
+
+def prepare() -> None:
+    """Load the compiled decoder now and not at the first frame; without Numba there is nothing to load."""
+    nothing = columns_v1_pb2.IterationFrame(
+        schema_version=VERSION, group_id="none", engine_id="none", incarnation="none"
+    )
+    decode_iterations(pack(ITERATIONS, nothing.SerializeToString()))
 
 
 @functools.cache

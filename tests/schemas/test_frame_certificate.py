@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from schemas import iteration_decoder
 from schemas.envelope import ITERATIONS
 from schemas.errors import InvalidMessage
-from schemas.frames import decode_iterations, encode_iterations
+from schemas.frames import decode_iterations, encode_iterations, prepare
 from schemas.iterations import IterationFrame
 from tests.samples import iteration_frame
 from tests.strategies import iteration_frames
@@ -69,3 +69,11 @@ def test_a_frame_decodes_where_numba_is_missing(frame: IterationFrame):
             assert meaning(decode_iterations(encode_iterations(frame))) == meaning(frame)
         finally:
             iteration_decoder._certify.cache_clear()
+
+
+def test_a_prepared_decoder_compiles_nothing_at_the_first_frame():
+    prepare()
+    certify = iteration_decoder._certify()
+    known = len(certify.signatures)
+    decode_iterations(encode_iterations(iteration_frame()))
+    assert len(certify.signatures) == known == 1
