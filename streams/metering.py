@@ -81,9 +81,23 @@ def collect_readings(frames: Iterable[EnergyFrame]) -> list[MeterReadings]:
     collected = []
     for key in sorted(parts):
         meter, times, values = parts[key]
-        times_ns, first = np.unique(np.concatenate(times), return_index=True)
-        collected.append(MeterReadings(meter, times_ns, np.concatenate(values)[first]))
+        collected.append(MeterReadings(meter, *_rising(np.concatenate(times), np.concatenate(values))))
     return collected
+
+
+def _rising(
+    times_ns: NDArray[np.int64], values_uj: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Readings by ascending time, one per instant, none below one before it.
+
+    A counter never falls, but a node's clock may be set back, and then two stretches of readings claim the
+    same time: what was counted last is true, and all of it lies in the time that is claimed twice.
+    """
+    order = np.lexsort((values_uj, times_ns))
+    times_ns, values_uj = times_ns[order], values_uj[order]
+    highest_uj = np.maximum.accumulate(values_uj)
+    kept = (values_uj == highest_uj) & np.append(times_ns[1:] != times_ns[:-1], True)
+    return times_ns[kept], values_uj[kept]
 
 
 def _edge(readings: MeterReadings, at_ns: int) -> Edge:

@@ -26,12 +26,13 @@ __all__ = [
     "due_windows",
     "earliest_start_ns",
     "forget_sealed",
+    "is_overdue",
     "sees_sealed_edge",
 ]
 
 Frame = TypeVar("Frame", IterationFrame, EnergyFrame)
 
-SILENT_ENERGY: Final = "silent_energy"
+SILENT_METER: Final = "silent_meter"
 """No counter reached the window's end when its bounded wait was over: what lies beyond the last reading is
 booked by a later revision, once a reading after it is known."""
 
@@ -47,7 +48,10 @@ class WindowRules:
     wait_ns: int = 500_000_000
     """A window closes once both watermarks are this far past its end: disorder by less is in time."""
     silent_ns: int = 10_000_000_000
-    """A stream of the group this far behind another is silent: the window closes without it."""
+    """An iteration stream this far behind the group's others is silent: the window closes without it."""
+    silent_meter_ns: int = 60_000_000_000
+    """The same for the meters of a node. Longer, for a counter runs on while its agent restarts: the first
+    reading after it gives every window between its joules, and none needs a second revision."""
     park_ns: int = 600_000_000_000
     """A group unheard of for so long, while its partition goes on, is put aside: the positions of its frames
     are recorded, their offsets let go, and the repair job brings them in when the group returns."""
@@ -118,27 +122,57 @@ def _hold(frames: list[Held[Frame]], held: Held[Frame]) -> bool:
     return True
 
 
-def due_windows(group: Group, rules: WindowRules) -> Iterator[ClosedWindow]:
+def due_windows(
+    group: Group, rules: WindowRules, *, read_to_ns: int = READ_TO_THE_END
+) -> Iterator[ClosedWindow]:
     """Yield every batch that can be booked, in event order, advancing `group.sealed_ns` past each.
 
     The window grid is the Unix epoch's. The first window of a group begins with its first energy frame, or
     where there is none with its first iteration frame. A stream that is silent while another of the group
-    speaks is waited for by `silent_ns`; a group silent on all is not sealed.
+    speaks is waited for, within bounds; a group silent on all is not sealed.
+
+    read_to_ns: every frame of the group that arrived before this instant (the broker's clock) is held. A
+        stream is silent by the log, not because its topic was fetched after another.
     """
-    while group.energy or group.iterations:
-        start_ns = group.sealed_ns if group.sealed_ns is not None else _beginning(group)
-        end_ns = (start_ns // rules.window_ns + 1) * rules.window_ns
-        marks = _watermarks(group, start_ns, end_ns)
-        latest_ns = max(marks.values())
-        silent = {stream for stream, mark in marks.items() if mark < end_ns + rules.wait_ns}
-        if latest_ns < end_ns + rules.wait_ns or (silent and latest_ns < end_ns + rules.silent_ns):
-            return
-        bounds = cut_at_incarnations(group, [start_ns, end_ns])
-        for left, right in pairwise(bounds):
+    while (due := _next_due(group, rules, read_to_ns)) is not None:
+        start_ns, end_ns, silent = due
+        for left, right in pairwise(cut_at_incarnations(group, [start_ns, end_ns])):
             closed = close_window(group, left, right, silent)
             group.last_energy_offset = max([group.last_energy_offset, *(held.offset for held in closed.energy)])
             yield closed
         group.sealed_ns = end_ns
+
+
+def is_overdue(group: Group, rules: WindowRules) -> bool:
+    """Whether the next window would close without its silent streams, were the log known to be read."""
+    return _next_due(group, rules, READ_TO_THE_END) is not None
+
+
+def _next_due(group: Group, rules: WindowRules, read_to_ns: int) -> tuple[int, int, set[str]] | None:
+    """The next window and the streams it would close without; None while it must stay open."""
+    if not group.energy and not group.iterations:
+        return None
+    start_ns = group.sealed_ns if group.sealed_ns is not None else _beginning(group)
+    end_ns = (start_ns // rules.window_ns + 1) * rules.window_ns
+    marks = _watermarks(group, start_ns, end_ns)
+    silent = {stream for stream, mark in marks.items() if mark < end_ns + rules.wait_ns}
+    if silent:
+        patience_ns = max(_patience_ns(stream, rules) for stream in silent)
+        if _heard_until(group, read_to_ns) < end_ns + patience_ns:
+            return None
+    return start_ns, end_ns, silent
+
+
+def _heard_until(group: Group, read_to_ns: int) -> int:
+    """Latest watermark of any stream, by frames that arrived until `read_to_ns`."""
+    energy = (held.frame.watermark_ns for held in group.energy if held.arrival_ns <= read_to_ns)
+    iterations = (
+        held.frame.watermark_ns
+        for frames in group.iterations.values()
+        for held in frames
+        if held.arrival_ns <= read_to_ns
+    )
+    return max((*energy, *iterations), default=0)
 
 
 def close_window(group: Group, start_ns: int, end_ns: int, silent: Collection[str] = ()) -> ClosedWindow:
@@ -166,7 +200,7 @@ def close_window(group: Group, start_ns: int, end_ns: int, silent: Collection[st
             gaps.append(gap)
             causes.add(cause)
     if any(stream.startswith(_ENERGY) for stream in silent):
-        causes.add(SILENT_ENERGY)
+        causes.add(SILENT_METER)
     return ClosedWindow(
         group_id=group.group_id,
         partition=group.partition,
@@ -248,6 +282,10 @@ _ENERGY: Final = "energy:"
 
 def _energy_stream(node_id: str) -> str:
     return f"{_ENERGY}{node_id}"
+
+
+def _patience_ns(stream: str, rules: WindowRules) -> int:
+    return rules.silent_meter_ns if stream.startswith(_ENERGY) else rules.silent_ns
 
 
 def _watermarks(group: Group, start_ns: int, end_ns: int) -> dict[str, int]:

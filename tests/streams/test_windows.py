@@ -140,7 +140,7 @@ def test_what_is_forgotten_is_never_needed_again():
     for offset, frame in enumerate(frames):
         closed += feed(forgetful, [frame], offset)
         if forgetful.sealed_ns:
-            forget_sealed(forgetful, forgetful.sealed_ns)
+            forget_sealed(forgetful, forgetful.sealed_ns, RULES.silent_meter_ns)
     assert closed == kept
     assert len(forgetful.energy) < 8
     assert sum(map(len, forgetful.iterations.values())) < 8

@@ -1,0 +1,82 @@
+"""Time in which an engine was there and nothing says what it did: only such a gap makes energy `unobserved`."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from schemas.energy import EnergyFrame
+from schemas.iterations import IterationFrame
+from streams.timeline import Interval
+
+__all__ = ["HOOK_OFF", "SEQUENCE_GAP", "SILENT_ITERATIONS", "engine_gaps", "subtract", "union"]
+
+SEQUENCE_GAP: Final = "sequence_gap"
+"""Frames on one side of it or on both, none inside."""
+SILENT_ITERATIONS: Final = "silent_iterations"
+"""The engine's stream had not reached the window's end when its bounded wait was over."""
+HOOK_OFF: Final = "hook_off"
+"""The agent names the engine, and no frame of its was ever seen near the window."""
+
+
+def engine_gaps(
+    engine: str,
+    frames: Sequence[IterationFrame],
+    metered: Iterable[EnergyFrame],
+    loading: Iterable[Interval],
+    window: Interval,
+    *,
+    silent: bool,
+) -> Iterator[tuple[Interval, str]]:
+    """Yield the engine's gaps in `window`, each with its cause.
+
+    frames: the engine's, of every incarnation, near the window. metered: the group's energy frames. loading:
+    when the engine loaded, clipped to the window. Attached is what the agent says, and the time between two
+    frames of one process, for a hook's frames follow each other without a hole.
+    """
+    start_ns, end_ns = window
+    attached = [_clip((frame.start_ns, frame.end_ns), window) for frame in metered if engine in frame.engines]
+    lives: dict[str, Interval] = {}
+    for frame in frames:
+        first, last = lives.get(frame.incarnation, (frame.start_ns, frame.end_ns))
+        lives[frame.incarnation] = (min(first, frame.start_ns), max(last, frame.end_ns))
+    attached += [_clip(life, window) for life in lives.values()]
+    known = [(frame.start_ns, frame.end_ns) for frame in frames]
+    known += loading
+    born_ns = min((frame.incarnation_start_ns for frame in frames), default=start_ns)
+    if born_ns > start_ns:
+        known.append((start_ns, min(born_ns, end_ns)))
+    for gap in subtract(union(attached), union(known)):
+        if silent:
+            yield gap, SILENT_ITERATIONS
+        elif not frames:
+            yield gap, HOOK_OFF
+        else:
+            yield gap, SEQUENCE_GAP
+
+
+def _clip(interval: Interval, window: Interval) -> Interval:
+    return max(interval[0], window[0]), min(interval[1], window[1])
+
+
+def union(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same instants as disjoint intervals in order; empty ones vanish."""
+    merged: list[Interval] = []
+    for start, end in sorted(interval for interval in intervals if interval[0] < interval[1]):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def subtract(whole: Iterable[Interval], parts: Sequence[Interval]) -> Iterator[Interval]:
+    """What of `whole` lies in none of `parts`; both as `union` makes them."""
+    for start, end in whole:
+        at = start
+        for left, right in parts:
+            if right <= at or left >= end:
+                continue
+            if left > at:
+                yield (at, left)
+            at = max(at, right)
+        if at < end:
+            yield (at, end)
