@@ -9,17 +9,21 @@ over the whole engine (all its GPUs), in joules. Prefill tokens are those beyond
 speculative drafts. `coefficients` and `from_coefficients` are the form in which models are stored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from schemas.errors import AttributionError
 from streams.attribution.gpus import GpuSheet, gpu_sheet
 from streams.attribution.hinges import Hinge
 from streams.attribution.trace import IterationSums, Trace, iteration_sums
 from streams.attribution.unions import distinct_groups
+
+if TYPE_CHECKING:
+    from streams.attribution.fit import Fit, FitSettings
 
 __all__ = ["EnergyModel", "iteration_energy"]
 
@@ -113,6 +117,15 @@ class EnergyModel:
             expert_fraction=fraction,
             idle_w=sheet.idle_w * gpus,
         )
+
+    @staticmethod
+    def fit(
+        rows: Sequence[Mapping[str, float]], energy: ArrayLike, **settings: Unpack["FitSettings"]
+    ) -> "Fit":
+        """Fit a model to windows' features and measured joules: see `streams.attribution.fit`."""
+        from streams.attribution.fit import fit_energy_model
+
+        return fit_energy_model(rows, energy, **settings)
 
     @property
     def all_hinges(self) -> tuple[Hinge, ...]:
