@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import chdb
-import lz4.frame
 import zstandard
 
 __all__ = ["Answer", "Engine", "Refused"]
@@ -136,6 +135,8 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
     if encoding in ("", "identity"):
         return body
     if encoding == "lz4":
+        import lz4.frame  # clickhouse-connect brings it, and compresses with it, up to Python 3.13
+
         plain: bytes = lz4.frame.decompress(body)
         return plain
     if encoding == "zstd":
