@@ -26,16 +26,14 @@ Fact = TypeVar("Fact", bound=_Versioned)
 
 @dataclass(slots=True)
 class _History(Generic[Fact]):
-    """Versions of one key, ascending; a republished effective_from replaces its fact."""
+    """Versions of one key, ascending; of two with the same effective_from the first published counts."""
 
     from_ns: list[int] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
 
     def add(self, fact: Fact) -> None:
         at = bisect_right(self.from_ns, fact.effective_from_ns)
-        if at and self.from_ns[at - 1] == fact.effective_from_ns:
-            self.facts[at - 1] = fact
-        else:
+        if not (at and self.from_ns[at - 1] == fact.effective_from_ns):
             self.from_ns.insert(at, fact.effective_from_ns)
             self.facts.insert(at, fact)
 
@@ -77,6 +75,11 @@ class SideInputs:
         """The energy model in force at `at_ns`; None before the first."""
         history = self.models.get(engine_class)
         return history.at(at_ns) if history else None
+
+    def has_model_from(self, engine_class: str, effective_from_ns: int) -> bool:
+        """Whether a model of the class takes effect at exactly this instant."""
+        history = self.models.get(engine_class)
+        return history is not None and max(effective_from_ns, 1) in history.from_ns
 
     def amortised_over(self, at_ns: int) -> int:
         """N of the `cold_start` policy in force at `at_ns`."""

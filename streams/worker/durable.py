@@ -7,13 +7,12 @@ group's heartbeats however long the database is away.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
-import pyarrow as pa
-
-from schemas.errors import DatabaseUnavailable
+from schemas.errors import BrokerUnavailable, DatabaseUnavailable
 from streams.batch import ACCOUNTS, Batch
 from streams.booking import book
 from streams.ledger.incident_rows import dead_letter_table, late_frame_table, load_table
@@ -23,6 +22,8 @@ from streams.ledger.sink import Sink
 from streams.pipeline import DeadLetter, Work
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
+from streams.windows import ClosedWindow
+from streams.worker.epochs import ModelEpochs
 from streams.worker.metrics import WorkerMetrics
 
 __all__ = ["Durable"]
@@ -41,6 +42,7 @@ class Durable:
     sink: Sink
     side: SideInputs
     split: SplitRules
+    epochs: ModelEpochs
     metrics: WorkerMetrics
     publish_dead_letters: Callable[[tuple[DeadLetter, ...]], None]
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -50,57 +52,71 @@ class Durable:
         self.stopped.set()
 
     def write(self, work: Work) -> bool:
-        """Book and insert `work`, retrying until the database takes it; False when told to stop first."""
+        """Book and insert `work`, retrying until the database takes it; False when told to stop first.
+
+        An epoch at a time: the windows of one are in the ledger before a later one's model is fitted on them.
+        """
         with self.metrics.flush_seconds.time():
-            batches = [book(closed, self.side, self.split) for closed in work.windows]
-            for batch in batches:
-                _must_balance(batch, self.metrics)
-            tables = _tables(work, batches, self.side)
-            manifest = batch_table(batches)
-            self.publish_dead_letters(work.dead_letters)
-            if not self._insert(tables, manifest):
+            for windows in self.epochs.in_order(work.windows):
+                if not self._persist(partial(self._book, windows)):
+                    return False
+            if not self._persist(partial(self._record, work)):
                 return False
-        self._count(work, batches)
+        self._count(work)
         return True
 
-    def _insert(self, tables: dict[str, pa.Table], manifest: pa.Table) -> bool:
+    def _book(self, windows: Sequence[ClosedWindow]) -> None:
+        self.epochs.ensure(windows)
+        batches = [book(closed, self.side, self.split) for closed in windows]
+        for batch in batches:
+            _must_balance(batch, self.metrics)
+        rows = {
+            "ledger": ledger_table(batches),
+            "raw_meter": meter_table(batches),
+            "energy_models": model_table(batches, self.side),
+        }
+        self.sink.write(rows, batch_table(batches))
+        self._count_batches(batches)
+
+    def _record(self, work: Work) -> None:
+        """What is no batch: loads, late frames, dead letters."""
+        self.publish_dead_letters(work.dead_letters)
+        rows = {
+            "loads": load_table(work.loads, self.side),
+            "late_frames": late_frame_table(work.late_frames),
+            "dead_letters": dead_letter_table(work.dead_letters),
+        }
+        self.sink.write(rows, batch_table([]))
+
+    def _persist(self, step: Callable[[], None]) -> bool:
+        """Repeat `step`, which is idempotent, until it succeeds; False when told to stop first."""
         pause_s = FIRST_RETRY_S
         while True:
             try:
-                self.sink.write(tables, manifest)
-            except DatabaseUnavailable as error:
+                step()
+            except (DatabaseUnavailable, BrokerUnavailable) as error:
                 self.metrics.insert_retries.inc()
-                log.warning("database away, trying again in %.1f s: %s", pause_s, error)
+                log.warning("trying again in %.1f s: %s", pause_s, error)
             else:
                 return True
             if self.stopped.wait(pause_s):
                 return False
             pause_s = min(2 * pause_s, LONGEST_RETRY_S)
 
-    def _count(self, work: Work, batches: list[Batch]) -> None:
+    def _count_batches(self, batches: Sequence[Batch]) -> None:
         self.metrics.batches.inc(len(batches))
         for account in ACCOUNTS:
             joules = sum(batch.account_uj(account) for batch in batches) / 1e6
             self.metrics.energy_joules.labels(account).inc(joules)
-        for letter in work.dead_letters:
-            self.metrics.dead_letters.labels(letter.message.topic, letter.reason).inc()
-        for late in work.late_frames:
-            self.metrics.late_frames.labels(late.message.topic).inc()
         if batches:
             newest_ns = max(batch.end_ns for batch in batches)
             self.metrics.watermark_delay_seconds.set(time.time() - newest_ns / 1e9)
 
-
-def _tables(work: Work, batches: list[Batch], side: SideInputs) -> dict[str, pa.Table]:
-    tables = {
-        "ledger": ledger_table(batches),
-        "raw_meter": meter_table(batches),
-        "energy_models": model_table(batches, side),
-        "loads": load_table(work.loads, side),
-        "late_frames": late_frame_table(work.late_frames),
-        "dead_letters": dead_letter_table(work.dead_letters),
-    }
-    return {name: table for name, table in tables.items() if table.num_rows}
+    def _count(self, work: Work) -> None:
+        for letter in work.dead_letters:
+            self.metrics.dead_letters.labels(letter.message.topic, letter.reason).inc()
+        for late in work.late_frames:
+            self.metrics.late_frames.labels(late.message.topic).inc()
 
 
 def _must_balance(batch: Batch, metrics: WorkerMetrics) -> None:

@@ -17,6 +17,7 @@ from streams.side_inputs import SideInputs
 from streams.worker.app import create_app
 from streams.worker.dead_letters import DeadLetterTopic
 from streams.worker.durable import Durable
+from streams.worker.epochs import ModelEpochs
 from streams.worker.frontier import FrontierReader
 from streams.worker.metrics import WorkerMetrics
 from streams.worker.settings import WorkerSettings
@@ -47,7 +48,8 @@ def run_worker(settings: WorkerSettings) -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     with tempfile.TemporaryDirectory(prefix="wattledger-worker-") as data_dir:
-        durable = Durable(ClickHouseSink(client), side, settings.split, metrics, dead_letters.publish)
+        epochs = ModelEpochs(client, settings.kafka, side, side_reader, settings.epochs)
+        durable = Durable(ClickHouseSink(client), side, settings.split, epochs, metrics, dead_letters.publish)
         shell = Shell(
             settings=settings,
             side=side,

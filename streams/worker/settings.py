@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from streams.model_epochs import EpochRules
 from streams.split import SplitRules
 from streams.windows import WindowRules
 
@@ -41,3 +42,4 @@ class WorkerSettings:
     """Prometheus endpoint; 0 for none."""
     windows: WindowRules = field(default_factory=WindowRules)
     split: SplitRules = field(default_factory=SplitRules)
+    epochs: EpochRules = field(default_factory=EpochRules)

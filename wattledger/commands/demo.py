@@ -34,6 +34,8 @@ PARTITIONS: Final = 6
 WINDOW_S: Final = 5.0
 WAIT_S: Final = 0.5
 """The worker's defaults: the last window that the replay's tail lets close."""
+MODEL_EPOCH_S: Final = 60.0
+"""Energy models are fitted every ten minutes of event time; the demo does not last that long."""
 
 
 @click.command("demo")
@@ -93,7 +95,7 @@ def command(ctx: click.Context, out: Path, duration_s: float | None, seed: int, 
                 kafka=kafka.bootstrap,
                 clickhouse=clickhouse,
                 log=run.log,
-                options=["--group", run.name, "--method", method],
+                options=["--group", run.name, "--method", method, "--model-epoch", str(MODEL_EPOCH_S)],
             )
         )
         published = publish(fleet, kafka.bootstrap, speed=0.0)

@@ -4,6 +4,7 @@ import logging
 
 import click
 
+from streams.model_epochs import EpochRules
 from streams.split import METHODS, SplitRules
 from streams.windows import WindowRules
 from streams.worker.run import run_worker
@@ -58,6 +59,14 @@ __all__ = ["command"]
     help="K for sampling; left out, K adapts to the variance of the marginals.",
 )
 @click.option(
+    "--model-epoch",
+    "epoch_s",
+    type=click.FloatRange(10.0, 86400.0),
+    default=600.0,
+    show_default=True,
+    help="Seconds of event time after which energy models are fitted anew; a fit takes effect one later.",
+)
+@click.option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
     default=0,
@@ -80,6 +89,7 @@ def command(
     silent_s: float,
     method: str,
     permutations: int | None,
+    epoch_s: float,
     metrics_port: int,
     session_timeout_s: float,
 ) -> None:
@@ -106,5 +116,6 @@ def command(
             heartbeat_s=session_timeout_s / 4,
             windows=WindowRules(round(window_s * 1e9), round(wait_s * 1e9), round(silent_s * 1e9)),
             split=SplitRules(method, permutations),
+            epochs=EpochRules(round(epoch_s * 1e9)),
         )
     )

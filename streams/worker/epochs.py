@@ -1,0 +1,88 @@
+"""Sees to it that every window's energy model is decided before the window is booked, and that all hear of it."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from confluent_kafka import Producer
+
+from schemas.errors import BrokerUnavailable
+from schemas.side_input_codec import encode_model
+from schemas.side_inputs import EngineDescriptor
+from schemas.topics import MODELS
+from streams.ledger.fits import read_fit_windows
+from streams.model_epochs import EpochRules, FitWindows, decide, undecided
+from streams.side_inputs import SideInputs
+from streams.windows import ClosedWindow
+from streams.worker.side_reader import SideReader
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+__all__ = ["ModelEpochs"]
+
+log = logging.getLogger(__name__)
+
+_FLUSH_S: Final = 30.0
+
+
+class ModelEpochs:
+    """Fits, publishes and reads back the models that windows need; on the ledger's thread only."""
+
+    def __init__(
+        self, client: "Client", bootstrap: str, side: SideInputs, reader: SideReader, rules: EpochRules
+    ) -> None:
+        self._client = client
+        self._bootstrap = bootstrap
+        self._side = side
+        self._reader = reader
+        self._rules = rules
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "enable.idempotence": True,
+                "acks": "all",
+                "partitioner": "murmur2_random",
+            }
+        )
+
+    def in_order(self, windows: Sequence[ClosedWindow]) -> Iterator[list[ClosedWindow]]:
+        """The windows, epoch by epoch; within one in the order given."""
+        ordered = sorted(windows, key=self._epoch)
+        for _, together in groupby(ordered, key=self._epoch):
+            yield list(together)
+
+    def _epoch(self, closed: ClosedWindow) -> int:
+        return self._rules.epoch(closed.start_ns)
+
+    def ensure(self, windows: Sequence[ClosedWindow]) -> None:
+        """Decide what is undecided and wait until it is published and read back: the first word counts.
+
+        Raises BrokerUnavailable or DatabaseUnavailable; calling again is safe.
+        """
+        for descriptor, epoch in undecided(self._engines(windows), self._side, self._rules):
+            version = decide(descriptor, epoch, self._side, self._read, self._rules)
+            self._producer.produce(MODELS, key=descriptor.engine_class, value=encode_model(version))
+            if self._producer.flush(_FLUSH_S):
+                raise BrokerUnavailable(
+                    f"the energy model of {descriptor.engine_class} could not be published to {MODELS} on "
+                    f"{self._bootstrap} within {_FLUSH_S:.0f} s: check the broker and that the topic exists"
+                )
+            self._reader.refresh()
+            log.info(
+                "model of %s from %d: %s (%s)",
+                descriptor.engine_class,
+                version.effective_from_ns,
+                version.version,
+                version.origin,
+            )
+
+    def _engines(self, windows: Sequence[ClosedWindow]) -> set[tuple[EngineDescriptor, int]]:
+        """The engines that ran, each with the instant it is booked at."""
+        ran = {(held.frame.engine_id, closed.start_ns) for closed in windows for held in closed.iterations}
+        found = ((self._side.engine(engine, at_ns), at_ns) for engine, at_ns in ran)
+        return {(descriptor, at_ns) for descriptor, at_ns in found if descriptor is not None}
+
+    def _read(self, engine_class: str, from_ns: int, to_ns: int) -> FitWindows:
+        return read_fit_windows(self._client, engine_class, from_ns, to_ns)
