@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.coalitions import CounterfactualGame
+from evaluation.fixed_schedule import controlled
+from evaluation.runs import Run
 from schemas.errors import AttributionError
 from streams.attribution import shapley
 from streams.attribution.games import Game
@@ -35,15 +37,23 @@ class Truth:
 
 
 def counterfactual_shapley(
-    game: CounterfactualGame, *, rel_tol: float, max_permutations: int, seed: int
+    game: CounterfactualGame, run: Run, *, rel_tol: float, max_permutations: int, seed: int
 ) -> Truth:
-    """Enumerate up to 12 players; sample beyond until each half-width is within `rel_tol` of its value."""
+    """Enumerate up to 12 players; sample beyond until each half-width is within `rel_tol` of its value.
+
+    `game` is the counterfactual game of `run`, whose players are the requests.
+    """
     n = game.players
     if n <= ENUMERATED:
         values = shapley.exact(lookup(game(all_coalitions(n)), n), n)
         return Truth(values, np.zeros(n), 2**n, True)
     found = shapley.sample(
-        game, n, rel_tol=rel_tol, confidence=CONFIDENCE, max_permutations=max_permutations, seed=seed
+        controlled(game, run),
+        n,
+        rel_tol=rel_tol,
+        confidence=CONFIDENCE,
+        max_permutations=max_permutations,
+        seed=seed,
     )
     return Truth(found.values, found.half_widths, found.evaluations, found.converged)
 

@@ -103,7 +103,7 @@ def _case(context: Context, first: int, size: int, tell: Progress) -> Case:
         run = run_system(some(context.run.requests, first, size), context.run.system)
         game = game_of(run, pool=context.pool, progress=tell)
         truth = counterfactual_shapley(
-            game, rel_tol=0.02, max_permutations=plan.sizes.sampled_permutations, seed=plan.seed
+            game, run, rel_tol=0.02, max_permutations=plan.sizes.sampled_permutations, seed=plan.seed
         )
         return asdict(
             Case(

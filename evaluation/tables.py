@@ -8,7 +8,7 @@ from evaluation.criteria.axioms import AXIOMS
 from evaluation.criteria.scalability import AXES
 from evaluation.results import MethodDistance, Results
 
-__all__ = ["Table", "number", "records", "summary", "tables"]
+__all__ = ["Table", "exponent_matrix", "number", "records", "summary", "tables"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def summary(results: Results) -> Table:
                 tenant.distance.worst_percent,
                 counterfactual.distance.mean_percent,
                 request.distance.unassigned_percent,
-                request.seconds,
+                None if request.seconds is None else 1000.0 * request.seconds,
                 exponent.get(("requests", method)),
                 None if prompt is None else prompt.mean,
                 f"{kept}/{len(AXIOMS)}",
@@ -76,8 +76,8 @@ def summary(results: Results) -> Table:
         "worst tenant %",
         "counterfactual mean %",
         "unassigned %",
-        "seconds",
-        "time ~ R^",
+        "milliseconds",
+        "time ∝ R^",
         "reward, half prompt",
         "axioms kept",
     )
@@ -148,8 +148,14 @@ def _contrasts(results: Results) -> Table:
         *(f"{method}_mean_percent" for method in methods),
     )
     rows = tuple(
-        (c.mode, c.mean_batch, c.duration_s, c.shared_g, c.grams_per_1000_output_tokens)
-        + tuple(c.mean_percent[method] for method in methods)
+        (
+            c.mode,
+            c.mean_batch,
+            c.duration_s,
+            c.shared_g,
+            c.grams_per_1000_output_tokens,
+            *(c.mean_percent[method] for method in methods),
+        )
         for c in results.contrasts
     )
     return Table("batching", "Continuous and static batching", columns, rows)
