@@ -1,9 +1,10 @@
 """Packed Protobuf columns of a message, decoded together into blocks of equal-length columns."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from schemas.errors import MalformedMessage
 from schemas.varints import MAX_VARINT_BYTES, decode_varints, unzigzag
@@ -57,12 +58,15 @@ def _first_undecodable(fields: Sequence[Sequence[str]], columns: Sequence[bytes]
     return "columns"
 
 
-def stack_columns(name: str, *columns: ArrayLike) -> Int64s:
-    """Columns of integers as `(columns, n)`; raises MalformedMessage, naming `name`, if lengths differ."""
+def stack_columns(name: str, *columns: NDArray[np.integer[Any]] | Sequence[int]) -> Int64s:
+    """Columns of integers as `(columns, n)`; raises MalformedMessage, naming `name`, for other kinds or lengths."""
+    for column in columns:
+        if isinstance(column, np.ndarray) and column.dtype.kind not in "iu":
+            raise MalformedMessage(f"{name} columns: one is of {column.dtype}; all must be integers")
     try:
         return np.array(columns, np.int64)
     except ValueError as error:
-        lengths = ", ".join(str(np.size(column)) for column in columns)
+        lengths = ", ".join(str(len(column)) for column in columns)
         raise MalformedMessage(f"{name} columns: lengths {lengths}; all must be equal") from error
 
 

@@ -15,6 +15,7 @@ Int64s = NDArray[np.int64]
 
 READING_FIELDS: Final = ("reading_meter", "reading_offset_ns", "reading_uj")
 
+_READINGS: Final = ("reading_meter", "reading_time_ns", "reading_uj")
 _KINDS: Final = ("gpu", "host")
 _SCOPES: Final = ("gpu", "module", "host")
 _SOURCES: Final = ("counter", "integrated", "parametric")
@@ -44,7 +45,7 @@ def check_energy_head(frame: EnergyFrame) -> None:
 
 def check_readings(block: Int64s, meters: int, end_ns: int) -> None:
     """Readings `(3, n)`: meter, Unix ns, cumulative µJ. Per meter, time ascends and energy never falls."""
-    checks.check_block(READING_FIELDS, block, (meters - 1, end_ns, limits.MAX_ENERGY_UJ))
+    checks.check_block(_READINGS, block, (meters - 1, end_ns, limits.MAX_ENERGY_UJ))
     order = np.argsort(block[0], kind="stable")
     meter, times_ns, energies_uj = block[:, order]
     same = meter[1:] == meter[:-1]

@@ -104,6 +104,8 @@ def _iterations(frame: IterationFrame) -> tuple[Int64s, Int64s, Int64s]:
 def _requests(frame: IterationFrame) -> tuple[list[int], Int64s]:
     """The table of prefix groups, and the block of the requests' numbers with "none" as 0."""
     groups = frame.request_prefix_group
+    if groups.dtype != np.uint64:
+        raise MalformedMessage(f"request_prefix_group: of {groups.dtype}; must be uint64")
     # A first-come table: hashes repeat among a tenant's requests and cost 8 bytes each time they are written.
     table: dict[int, int] = {}
     of_request = [table.setdefault(group, len(table) + 1) if group else 0 for group in groups.tolist()]
@@ -111,7 +113,7 @@ def _requests(frame: IterationFrame) -> tuple[list[int], Int64s]:
         "request",
         frame.request_ordinal,
         frame.request_load_ordinal,
-        np.zeros(len(of_request)),
+        of_request,  # keeps the place of the client ids' lengths
         frame.request_tenant,
         frame.request_load,
         frame.request_adapter,
