@@ -22,7 +22,8 @@ WINDOWS: Final = """
 SELECT start_ns, features, metered_uj
 FROM current_batches
 WHERE engine_class = {engine_class:String}
-    AND event_time >= fromUnixTimestamp64Nano({from_ns:Int64}) AND event_time < fromUnixTimestamp64Nano({to_ns:Int64})
+    AND event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
+    AND event_time < fromUnixTimestamp64Nano({to_ns:Int64})
     AND start_ns >= {from_ns:Int64} AND end_ns <= {to_ns:Int64}
     AND iterations > 0 AND metered_uj > 0
     AND cold_start_uj = 0 AND overhead_uj = 0 AND unobserved_uj = 0

@@ -38,9 +38,7 @@ def test_neighbouring_intervals_add_up_to_the_whole(one, data):
     cuts = sorted(data.draw(st.lists(st.integers(first, last), max_size=5)))
     edges = [first, *cuts, last]
     parts = sum(
-        interval.energy_uj
-        for left, right in pairwise(edges)
-        for interval in measure([one], left, right)
+        interval.energy_uj for left, right in pairwise(edges) for interval in measure([one], left, right)
     )
     assert parts == int(one.values_uj[-1] - one.values_uj[0])
 

@@ -166,5 +166,5 @@ def _where(run: Run, clickhouse: str) -> None:
         f"  log       {run.log}\n\n"
         f"Explore:  export WATTLEDGER_CLICKHOUSE={clickhouse}\n"
         "          wattledger books\n"
-        "          wattledger sql 'SELECT tenant, sum(energy_uj) FROM current_ledger GROUP BY tenant'\n"
+        "          wattledger sql\n"
     )
