@@ -17,7 +17,7 @@ $(VENV)/.ready: uv.lock pyproject.toml
 demo: setup  ## real requests through real Kafka into a ledger whose books close (three minutes)
 	@tools/uv run --frozen --all-extras wattledger demo
 
-test: setup  ## lint, unit, property and end-to-end tests (under 20 minutes)
+test: setup  ## unit, property and end-to-end tests (under 20 minutes)
 	@tools/uv run --frozen --all-extras pytest
 
 lint: setup  ## ruff and mypy, as CI runs them
@@ -39,3 +39,6 @@ fuzz: setup  ## a million mutated frames against the decoders (about five minute
 
 bench-frames: setup  ## size and speed of the frame codecs beside the obvious alternatives
 	@tools/uv run --frozen --all-extras python -m benchmarks.frames
+
+bench-stream: setup  ## one worker core from Kafka bytes to durable rows, beside a plain consumer; latency (6 min)
+	@tools/uv run --frozen --all-extras python -m benchmarks.stream
