@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from schemas.errors import AttributionError
 from streams.attribution.exact import enumerate_values
 from streams.attribution.games import CountedGame, Estimate, Game
-from streams.attribution.surrogates import Borders, Surrogate, collapsed, counted_borders
+from streams.attribution.surrogates import Borders, Surrogate, collapsed, counted_borders, nothing
 
 __all__ = ["sample"]
 
@@ -95,19 +95,17 @@ def _borders(game: CountedGame) -> Borders:
 
 
 def _choose(game: CountedGame, borders: Borders, rng: np.random.Generator) -> Surrogate:
-    """The surrogate whose residual varies least over a pilot sample."""
+    """The surrogate whose residual varies least from pair to pair over a pilot sample."""
     orders = _antithetic(rng, _PILOT_PAIRS, game.n)
     energy = _with_borders(game, borders, orders)
-    candidates = [counted_borders(game, borders, energy[:, :-1].mean(axis=0))]
+    candidates = [nothing(game.n), counted_borders(game, borders, energy[:, :-1].mean(axis=0))]
     if game.features is not None:
         candidates.append(collapsed(game))
-    noise = [_roughness(energy - surrogate.of_prefixes(orders)) for surrogate in candidates]
+    noise = [
+        float(_inner_means(energy - surrogate.of_prefixes(orders), orders).var(axis=0).sum())
+        for surrogate in candidates
+    ]
     return candidates[int(np.argmin(noise))]
-
-
-def _roughness(residual: Floats) -> float:
-    """Sum of squares of the residual's marginals at the inner positions."""
-    return float(np.sum(np.diff(residual, axis=1)[:, :-1] ** 2))
 
 
 def _known_part(game: CountedGame, borders: Borders, surrogate: Surrogate) -> tuple[Floats, float]:
@@ -136,18 +134,25 @@ def _pair_means(
     Each pair is shifted to its known sum `total`, and players that are the same are averaged: neither
     changes the expectation, both take away noise.
     """
-    n = game.n
-    orders = _antithetic(rng, pairs, n)
-    residual = _with_borders(game, borders, orders) - surrogate.of_prefixes(orders)
-    marginals = np.zeros((2 * pairs, n))
-    inner = np.zeros((2 * pairs, n))
-    inner[:, 1 : n - 1] = np.diff(residual, axis=1)[:, : n - 2]
-    np.put_along_axis(marginals, orders, inner, axis=1)
-    means = (marginals[:pairs] + marginals[pairs:]) / 2.0
+    orders = _antithetic(rng, pairs, game.n)
+    means = _inner_means(_with_borders(game, borders, orders) - surrogate.of_prefixes(orders), orders)
     if twins is not None:
         kinds = (twins[:, None] == np.arange(int(twins.max()) + 1)).astype(np.float64)
         means = (means @ (kinds / kinds.sum(axis=0)))[:, twins]
-    return np.asarray(means + (total - means.sum(axis=1, keepdims=True)) / n)
+    return np.asarray(means + (total - means.sum(axis=1, keepdims=True)) / game.n)
+
+
+def _inner_means(residual: Floats, orders: Ints) -> Floats:
+    """(pairs, n) mean marginal of each player over a permutation and its reverse, first and last place left out.
+
+    `residual` (2 pairs, n): energy of every non-empty prefix of `orders`, the reversed ones after the others.
+    """
+    inner = np.zeros(residual.shape)
+    inner[:, 1:-1] = np.diff(residual, axis=1)[:, :-1]
+    marginals = np.empty(residual.shape)
+    np.put_along_axis(marginals, orders, inner, axis=1)
+    pairs = residual.shape[0] // 2
+    return np.asarray((marginals[:pairs] + marginals[pairs:]) / 2.0)
 
 
 def _with_borders(game: CountedGame, borders: Borders, orders: Ints) -> Floats:

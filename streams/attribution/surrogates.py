@@ -17,7 +17,7 @@ from streams.attribution.certificates import subsets
 from streams.attribution.counted import log_factorials
 from streams.attribution.games import CountedGame
 
-__all__ = ["Borders", "Surrogate", "collapsed", "counted_borders"]
+__all__ = ["Borders", "Surrogate", "collapsed", "counted_borders", "nothing"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -84,6 +84,11 @@ class Surrogate:
         s = np.arange(1, n + 1) - np.cumsum(singled[orders], axis=1)
         sums = np.cumsum(self.features[orders], axis=1)
         return np.asarray(self.level[u, s] + np.einsum("knr,knr->kn", self.slope[u, s], sums))
+
+
+def nothing(n: int) -> Surrogate:
+    """The surrogate 0: best where antithetic pairs alone are exact, as for games of pairwise interactions."""
+    return Surrogate(np.zeros(0, np.int64), np.zeros((1, n + 1)), np.zeros((1, n + 1, 0)), np.zeros((n, 0)))
 
 
 def collapsed(game: CountedGame) -> Surrogate:
