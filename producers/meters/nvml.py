@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import pynvml
@@ -149,7 +150,9 @@ class NvmlMeter:
         self._clock = clock
         self._boot = boot
         self._life = life
-        self.epoch = last
+        self._epoch = last
+        self._latest_uj = 0
+        self._identity = MeterIdentity(meter_id=uuid, kind="gpu", epoch="", scope="gpu", source="counter")
         self._generation = 0
         self._handle: Any = None
         self._failed = False
@@ -161,6 +164,11 @@ class NvmlMeter:
     def meter_id(self) -> str:
         """The GPU's UUID."""
         return self._uuid
+
+    @property
+    def epoch(self) -> Epoch | None:
+        """The counter's epoch with its latest reading; None before the first, and without a counter."""
+        return self._epoch and replace(self._epoch, energy_uj=max(self._latest_uj, self._epoch.energy_uj))
 
     def read(self) -> Reading:
         """The energy counter now; see the contract."""
@@ -187,16 +195,20 @@ class NvmlMeter:
     def _counter(self) -> Reading:
         energy_uj = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle) * 1000
         time_ns = self._clock()
-        self.epoch = epoch_of(self.epoch, self._boot, energy_uj)
-        return Reading(self._identity("counter", self.epoch.name), time_ns, energy_uj)
+        # Twenty times a second per GPU: an epoch is only thought about when there can be a new one.
+        if energy_uj < self._latest_uj or not self._identity.epoch:
+            self._epoch = epoch_of(self.epoch, self._boot, energy_uj)
+            self._identity = self._identified("counter", self._epoch.name)
+        self._latest_uj = energy_uj
+        return Reading(self._identity, time_ns, energy_uj)
 
     def _integrated(self) -> Reading:
         power_mw = power_of(self._handle, self._scope)
         time_ns = self._clock()
         energy_uj = self._integral.add(time_ns, power_mw)
-        return Reading(self._identity("integrated", self._integral.epoch), time_ns, energy_uj)
+        return Reading(self._identified("integrated", self._integral.epoch), time_ns, energy_uj)
 
-    def _identity(self, source: str, epoch: str) -> MeterIdentity:
+    def _identified(self, source: str, epoch: str) -> MeterIdentity:
         return MeterIdentity(meter_id=self._uuid, kind="gpu", epoch=epoch, scope=self._scope, source=source)
 
 

@@ -1,0 +1,135 @@
+"""From the spool to Kafka: idempotent, in order, patient. A message leaves the spool when every replica has
+it.
+
+librdkafka keeps at most IN_FLIGHT messages; the rest waits on disk, so an hour without a broker costs disk
+and no memory. After a fatal error, or a restart, what is not known to be delivered is sent again: frames
+carry their identity, so that the worker takes each once.
+"""
+
+import logging
+import time
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from producers.agent.spool import Spool, Waiting
+
+__all__ = ["Publisher"]
+
+log: Final = logging.getLogger(__name__)
+
+IN_FLIGHT: Final = 500
+"""A minute of eight engines: enough to keep the connection full, little to repeat after a crash."""
+RESTART_S: Final = 5.0
+REPEAT_S: Final = 60.0
+"""Between two log lines about the same trouble."""
+
+
+class Publisher:
+    """Sends what the spool holds; `pump` never waits. One thread, the spool's."""
+
+    def __init__(self, spool: Spool, bootstrap: str, extra: dict[str, str] | None = None) -> None:
+        self._spool = spool
+        self._bootstrap = bootstrap
+        self._said_s = -REPEAT_S
+        self._configuration: dict[str, object] = {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "acks": "all",
+            # Java's partitioner: the worker's topics are co-partitioned with keys that others may produce.
+            "partitioner": "murmur2_random",
+            "compression.type": "none",  # frames are compressed already
+            "linger.ms": 50,
+            # Never give a message up: the spool decides what is lost, not a timer of the client.
+            "message.timeout.ms": 0,
+            "queue.buffering.max.messages": 2 * IN_FLIGHT,
+            "client.id": "wattledger-agent",
+            # An absent broker is said once a minute by us, not at every attempt by the client.
+            "log_level": 2,
+            "error_cb": self._on_error,
+            "reconnect.backoff.max.ms": 10_000,
+            **(extra or {}),
+        }
+        self._producer: Producer | None = None
+        self._restart_at = 0.0
+        self._last_id = 0
+        self._delivered: list[int] = []
+        self._fatal = False
+        self.in_flight = 0
+        self.published = 0
+        """Messages that Kafka has acknowledged."""
+
+    def pump(self) -> None:
+        """Take delivery reports, forget what was delivered, hand over what comes next."""
+        producer = self._producer or self._start()
+        if producer is None:
+            return
+        producer.poll(0)
+        if self._fatal:
+            self._restart()
+            return
+        if self._delivered:
+            self._spool.delete(self._delivered)
+            self.published += len(self._delivered)
+            self._delivered = []
+        if self.in_flight < IN_FLIGHT and self._spool.messages > self.in_flight:
+            for message in self._spool.after(self._last_id, IN_FLIGHT - self.in_flight):
+                if not self._send(producer, message):
+                    break
+            producer.poll(0)
+
+    def close(self, timeout_s: float) -> None:
+        """Wait so long for what is in flight; the rest stays in the spool."""
+        if self._producer is not None:
+            self._producer.flush(timeout_s)
+            self._spool.delete(self._delivered)
+            self._delivered = []
+
+    def _send(self, producer: Producer, message: Waiting) -> bool:
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            self.in_flight -= 1
+            if error is None:
+                self._delivered.append(message.id)
+            elif error.fatal() or not error.retriable():
+                log.error("Kafka refused %s of %s: %s", message.topic, message.key, error.str())
+                self._fatal = True
+
+        try:
+            producer.produce(message.topic, message.value, message.key.encode(), on_delivery=delivered)
+        except BufferError:
+            return False
+        self._last_id = message.id
+        self.in_flight += 1
+        return True
+
+    def _on_error(self, error: KafkaError) -> None:
+        now_s = time.monotonic()
+        if now_s - self._said_s >= REPEAT_S:
+            self._said_s = now_s
+            log.warning(
+                "Kafka at %s: %s; %d messages wait on disk, nothing is lost", self._bootstrap, error.str(),
+                self._spool.messages,
+            )  # fmt: skip
+
+    def _start(self) -> Producer | None:
+        if time.monotonic() < self._restart_at:
+            return None
+        try:
+            self._producer = Producer(self._configuration, logger=log)
+        except KafkaException as error:
+            log.error("Kafka: %s; check WATTLEDGER_KAFKA", error)  # noqa: TRY400 - the trace tells nothing
+            self._restart_at = time.monotonic() + RESTART_S
+        return self._producer
+
+    def _restart(self) -> None:
+        """Begin anew with a producer that has no history, from the oldest message that may not be there."""
+        assert self._producer is not None
+        self._producer.purge()
+        self._producer.flush(1.0)
+        self._spool.delete(self._delivered)
+        self._delivered = []
+        self._producer = None
+        self._fatal = False
+        self.in_flight = 0
+        self._last_id = 0
+        self._restart_at = time.monotonic() + RESTART_S
