@@ -63,6 +63,7 @@ class Batch:
     gap_ns: int
     gap_causes: tuple[str, ...]
     busy_ns: int
+    unmetered_ns: int
     features: dict[str, float]
     method: str
     permutations: int

@@ -8,6 +8,7 @@ whole microjoules are made once, by largest remainder over accounts and requests
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from schemas.side_inputs import EngineDescriptor
 from streams.assembly import EngineWindow, assemble
 from streams.attribution import apportion
 from streams.batch import AccountLine, Batch, RequestLines
-from streams.metering import collect_readings, measure
+from streams.metering import MeterInterval, collect_readings, measure
 from streams.models import ModelInForce, model_in_force
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules, WindowSplit, split_window
@@ -27,7 +28,9 @@ from streams.windows import ClosedWindow
 
 __all__ = ["book"]
 
-TIER_TELEMETRY = 3
+TIER_TELEMETRY: Final = 3
+TIER_UNMEASURED: Final = 0
+"""No counter covers any part of the window: nothing is booked until a reading after it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def book(
     metered_uj = sum(one.energy_uj for one in accelerators)
     host_uj = sum(one.energy_uj for one in meters if one.meter.kind == "host")
     timeline = _timeline(closed, parts)
-    weights = _weights(divide(timeline, accelerators), parts)
+    weights = _weights(_by_account(timeline, accelerators), parts)
     energy_uj = apportion(weights, metered_uj)
     accounts, requests = _lines(closed, parts, energy_uj, apportion(weights, host_uj))
     splits = [part.split for part in parts]
@@ -82,6 +85,7 @@ def book(
         gap_ns=timeline.gap_ns,
         gap_causes=closed.gap_causes,
         busy_ns=timeline.busy_ns,
+        unmetered_ns=_unmetered_ns(closed, accelerators),
         features=_features(splits, timeline),
         method=_joined(split.method for split in splits if split.method),
         permutations=max((split.permutations for split in splits), default=0),
@@ -91,14 +95,15 @@ def book(
         converged=all(split.converged for split in splits),
         model_version=_joined(part.model.version for part in parts),
         model_origin=_joined(part.model.origin for part in parts),
-        tier=TIER_TELEMETRY,
+        tier=TIER_TELEMETRY if accelerators else TIER_UNMEASURED,
         closed_by=closed.closed_by,
         iteration_offsets=_offset_range([held.offset for held in closed.iterations]),
         energy_offsets=_offset_range([held.offset for held in closed.energy]),
         iteration_frames=len(closed.iterations),
         energy_frames=len(closed.energy),
         ingested_ns=max(
-            [held.arrival_ns for held in closed.iterations] + [held.arrival_ns for held in closed.energy]
+            (held.arrival_ns for frames in (closed.iterations, closed.energy) for held in frames),
+            default=end_ns,
         ),
     )
 
@@ -136,7 +141,7 @@ def _place(
 ) -> tuple[str, str]:
     if descriptors:
         return descriptors[0].zone, descriptors[0].site
-    return side.place(closed.energy[0].frame.node_id)
+    return side.place(closed.energy[0].frame.node_id) if closed.energy else ("", "")
 
 
 def _timeline(closed: ClosedWindow, parts: Sequence[_EnginePart]) -> Timeline:
@@ -152,6 +157,26 @@ def _timeline(closed: ClosedWindow, parts: Sequence[_EnginePart]) -> Timeline:
         gaps=closed.gaps,
         loads=[(start, end) for _, _, start, end in closed.loads],
     )
+
+
+def _by_account(timeline: Timeline, accelerators: Sequence[MeterInterval]) -> NDArray[np.float64]:
+    """Measured microjoules per account, or what was expected where the counters say nothing.
+
+    Without a counter there is no accelerator energy to split; the host's goes by the expectation.
+    """
+    measured_uj = divide(timeline, accelerators)
+    if measured_uj.sum() > 0:
+        return measured_uj
+    expected_j = timeline.expected_j[:, -1].copy()
+    expected_j[IDLE] += expected_j.sum() <= 0
+    return expected_j
+
+
+def _unmetered_ns(closed: ClosedWindow, accelerators: Sequence[MeterInterval]) -> int:
+    """GPU time of the window that no counter covers; a window without any GPU's counter counts as one GPU's."""
+    named = {meter.meter_id for held in closed.energy for meter in held.frame.meters if meter.kind == "gpu"}
+    covered_ns = sum(one.right.at_ns - one.left.at_ns for one in accelerators)
+    return max(len(named), 1) * (closed.end_ns - closed.start_ns) - covered_ns
 
 
 def _weights(by_account_uj: NDArray[np.float64], parts: Sequence[_EnginePart]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ FROM batches
 WHERE stored_at <= {as_of:DateTime64(3, 'UTC')}
 QUALIFY row_number() OVER (
     PARTITION BY group_id, start_ns, event_time, batch_id ORDER BY revision DESC, version DESC
-) = 1
+) = 1 AND closed_by != 'superseded'
 COMMENT 'Each batch''s highest revision among those stored by as_of';
 
 CREATE OR REPLACE VIEW current_batches{on_cluster} AS
@@ -64,13 +64,16 @@ SELECT
     epoch,
     kind,
     source,
-    value_at(to_ns, to_before_ns, to_before_uj, to_after_ns, to_after_uj)
-        - value_at(from_ns, from_before_ns, from_before_uj, from_after_ns, from_after_uj) AS energy_uj,
+    from_ns,
+    to_ns,
+    value_at(from_ns, from_before_ns, from_before_uj, from_after_ns, from_after_uj) AS from_uj,
+    value_at(to_ns, to_before_ns, to_before_uj, to_after_ns, to_after_uj) AS to_uj,
+    to_uj - from_uj AS energy_uj,
     from_ns <= to_ns
         AND are_ordered(from_ns, from_before_ns, from_before_uj, from_after_ns, from_after_uj)
         AND are_ordered(to_ns, to_before_ns, to_before_uj, to_after_ns, to_after_uj) AS in_order
 FROM raw_meter FINAL
-COMMENT 'Energy of every meter over every batch, recomputed from the raw readings';
+COMMENT 'Every meter at both edges of every batch, and its energy between them, recomputed from the raw readings';
 
 CREATE OR REPLACE VIEW books{on_cluster} AS
 SELECT

@@ -36,6 +36,7 @@ BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "gap_ns": lambda b: b.gap_ns,
     "gap_causes": lambda b: list(b.gap_causes),
     "busy_ns": lambda b: b.busy_ns,
+    "unmetered_ns": lambda b: b.unmetered_ns,
     "iterations": lambda b: sum(len(lines.window.iteration_share) for lines in b.requests),
     "batch_size": lambda b: sum(len(lines.energy_uj) for lines in b.requests),
     "tenants": lambda b: len({name for lines in b.requests for name in lines.window.requests.tenant}),
