@@ -1,12 +1,12 @@
-"""The pure core of the worker: bytes and offsets in, closed windows and what may be acked out.
+"""The pure core of the worker: bytes and offsets in, closed windows and what may be committed out.
 
 No clock and no I/O, so that live traffic, backfill and tests run the same code. The order of calls is the
 commit protocol: `receive` messages, `take` the work that is due, make it durable, then `settle` it; only then
-may the returned offsets be acked. A crash anywhere repeats work, and never loses it.
+may the returned positions be committed. A crash anywhere repeats work, and never loses it.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +19,17 @@ from schemas.side_inputs import Load
 from schemas.topics import ENERGY, ITERATIONS, LOADS
 from streams.acks import AckQueue
 from streams.side_inputs import SideInputs
-from streams.windows import ClosedWindow, Group, Held, WindowRules, due_windows, forget_sealed
+from streams.windows import (
+    ClosedWindow,
+    Group,
+    Held,
+    WindowRules,
+    due_windows,
+    earliest_start_ns,
+    forget_sealed,
+    is_overdue,
+    sees_sealed_edge,
+)
 
 __all__ = ["DeadLetter", "Frontier", "LateFrame", "Message", "Pipeline", "SealedWindow", "Work"]
 
@@ -79,6 +89,8 @@ class Frontier:
     """By group: the end of its last sealed window."""
     replayable: Mapping[str, tuple[SealedWindow, ...]] = field(default_factory=dict)
     """By group: sealed windows whose frames may be read again, because their offsets are not committed."""
+    positions: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """By topic and partition: the offset at which reading resumes; any may come first where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +117,18 @@ class Pipeline:
         self._frontier = frontier
         self._groups: dict[str, Group] = {}
         self._touched: set[str] = set()
-        self._acks: dict[tuple[str, int], AckQueue] = defaultdict(AckQueue)
+        self._acks: dict[tuple[str, int], AckQueue] = defaultdict(
+            AckQueue, {position: AckQueue(offset) for position, offset in frontier.positions.items()}
+        )
+        self._read_to_ns: dict[tuple[str, int], int] = defaultdict(int)
+        self._overdue: set[str] = set()
         self._dead: list[DeadLetter] = []
         self._late: list[LateFrame] = []
         self._loads: list[Load] = []
         self._finished: list[tuple[str, int, int]] = []
         self._durable_ns: dict[str, int] = dict(frontier.sealed_until_ns)
+        self._arrived_ns: dict[int, int] = defaultdict(int)
+        self._heard_ns: dict[str, int] = {}
         self.held_bytes = 0
         self._sizes: dict[tuple[str, int, int], int] = {}
 
@@ -123,13 +141,22 @@ class Pipeline:
         """Event time up to which every group with frames in memory is durable; 0 before the first window."""
         return min((self._durable_ns.get(group, 0) for group in self._groups), default=0)
 
+    def missing_before(self, message: Message) -> int:
+        """How many messages of its partition should have come before this one and did not.
+
+        Where a log has no holes of its own (transactions and compaction make some) they were lost on the way.
+        """
+        return self._acks[message.topic, message.partition].missing_before(message.offset)
+
     def receive(self, message: Message, *, engines_may_be_unknown: bool = False) -> None:
-        """Take one message in.
+        """Take one message in; one that was received before changes nothing.
 
         Raises UnknownEngine, having taken nothing, when `engines_may_be_unknown` and no descriptor names the
         frame's engine: the caller reads the descriptors to their end and calls again without the flag, and
         then the frame is a dead letter. Every other bad message becomes a dead letter at once.
         """
+        if self._acks[message.topic, message.partition].is_repeat(message.offset):
+            return
         take = {ITERATIONS: self._receive_iterations, ENERGY: self._receive_energy, LOADS: self._receive_load}
         try:
             take[message.topic](message)
@@ -139,6 +166,29 @@ class Pipeline:
             self._bury(message, error)
         except InvalidMessage as error:
             self._bury(message, error)
+        self.log_read(message.topic, message.partition, message.arrival_ns)
+
+    def log_read(self, topic: str, partition: int, arrival_ns: int) -> None:
+        """Every message of `topic` that arrived in `partition` before `arrival_ns` has been received."""
+        self._read_to_ns[topic, partition] = max(self._read_to_ns[topic, partition], arrival_ns)
+        self._touched |= {
+            name for name in self._overdue & self._groups.keys() if self._groups[name].partition == partition
+        }
+
+    def overdue(self) -> dict[int, int]:
+        """By partition where a window stays open only for frames that may lie unread in the log: until which
+        arrival time iterations and energy must have been read before a stream may be called silent.
+        """
+        arrivals: dict[int, int] = {}
+        for group in (self._groups[name] for name in self._overdue & self._groups.keys()):
+            arrived_ns = [held.arrival_ns for held in group.energy]
+            arrived_ns += [held.arrival_ns for frames in group.iterations.values() for held in frames]
+            arrivals[group.partition] = max(*arrived_ns, arrivals.get(group.partition, 0))
+        return arrivals
+
+    def position(self, topic: str, partition: int) -> int:
+        """The offset that must come next; 0 before the first message where reading may begin anywhere."""
+        return self._acks[topic, partition].next_offset or 0
 
     def _receive_iterations(self, message: Message) -> None:
         frame = decode_iterations(message.value)
@@ -147,9 +197,8 @@ class Pipeline:
             raise UnknownEngine(
                 f"engine_id {frame.engine_id!r} has no descriptor: publish one to wattledger.engines.v1"
             )
-        group = self._group(frame.group_id, message.partition)
-        late = self._is_late(group, message, frame.start_ns, frame.end_ns)
-        if late:
+        group = self._group(frame.group_id, message)
+        if self._is_late(group, message, earliest_start_ns(frame), frame.end_ns):
             self._late.append(_late(message, frame, frame.engine_id))
         wanted = group.sealed_ns is None or frame.end_ns > group.sealed_ns
         held = Held(frame, message.offset, message.arrival_ns)
@@ -158,24 +207,30 @@ class Pipeline:
     def _receive_energy(self, message: Message) -> None:
         frame = decode_energy(message.value)
         _check_envelope(message, frame)
-        group = self._group(frame.group_id, message.partition)
+        group = self._group(frame.group_id, message)
         late = self._is_late(group, message, frame.start_ns, frame.end_ns)
+        late = late or (message.offset > group.last_energy_offset and sees_sealed_edge(group, frame))
         if late:
             self._late.append(_late(message, frame, ""))
-        # A replayed frame may hold the last reading before the frontier: keep it, `forget_sealed` decides.
-        wanted = not late or group.sealed_ns is None or frame.end_ns > group.sealed_ns
+        # A replayed frame may hold the last reading before the frontier: keep it, `forget_sealed` decides. A
+        # late one would move the meter's reading at the frontier, of which the window before it knows nothing.
         held = Held(frame, message.offset, message.arrival_ns)
-        self._place(message, held=wanted and group.hold_energy(held))
+        self._place(message, held=not late and group.hold_energy(held))
 
     def _receive_load(self, message: Message) -> None:
         self._loads.append(decode_load(message.value))
         self._acked_by_flush(message)
 
-    def _group(self, group_id: str, partition: int) -> Group:
+    def _group(self, group_id: str, message: Message) -> Group:
+        self._heard_ns[group_id] = message.arrival_ns
+        newest_ns = self._arrived_ns[message.partition]
+        self._arrived_ns[message.partition] = max(newest_ns, message.arrival_ns)
         group = self._groups.get(group_id)
         if group is None:
-            sealed_ns = self._frontier.sealed_until_ns.get(group_id)
-            group = self._groups[group_id] = Group(group_id, partition, sealed_ns)
+            group = Group(group_id, message.partition, self._durable_ns.get(group_id))
+            for window in self._frontier.replayable.get(group_id, ()):
+                group.last_energy_offset = max(group.last_energy_offset, window.last_energy_offset)
+            self._groups[group_id] = group
         self._touched.add(group_id)
         return group
 
@@ -210,30 +265,61 @@ class Pipeline:
         """The work that is due, at most about `most_windows` windows of it; what is taken is not given again."""
         windows: list[ClosedWindow] = []
         for group_id in sorted(self._touched):
-            windows += due_windows(self._groups[group_id], self._rules)
+            group = self._groups[group_id]
+            read_to_ns = min(self._read_to_ns[topic, group.partition] for topic in (ITERATIONS, ENERGY))
+            windows += due_windows(group, self._rules, read_to_ns=read_to_ns)
+            (self._overdue.add if is_overdue(group, self._rules) else self._overdue.discard)(group_id)
             self._touched.discard(group_id)
             if len(windows) >= most_windows:
                 break
+        self._park({closed.group_id for closed in windows} | self._touched)
         work = Work(
             tuple(windows), tuple(self._dead), tuple(self._late), tuple(self._loads), tuple(self._finished)
         )
         self._dead, self._late, self._loads, self._finished = [], [], [], []
         return work
 
-    def settle(self, work: Work) -> dict[tuple[str, int], list[int]]:
-        """`work` is durable: returns, by topic and partition, the offsets that may now be acked, in order."""
+    def _park(self, busy: Collection[str]) -> None:
+        """Put groups aside that ended or were cut off long ago: one must not hold its partition's commits.
+
+        Judged by the broker's append times, so that every worker does the same. The frames that no window
+        holds yet are recorded by position, as late ones are.
+        """
+        for group_id, group in list(self._groups.items()):
+            quiet_ns = self._arrived_ns[group.partition] - self._heard_ns[group_id]
+            if quiet_ns < self._rules.park_ns or group_id in busy:
+                continue
+            for topic, engine_id, held in _held_frames(group):
+                message = Message(topic, group.partition, held.offset, held.arrival_ns, b"", b"")
+                if group.sealed_ns is None or held.frame.end_ns > group.sealed_ns:
+                    self._late.append(_late(message, held.frame, engine_id))
+                self._finished.append((topic, group.partition, held.offset))
+                self.held_bytes -= self._sizes.pop((topic, group.partition, held.offset))
+            del self._groups[group_id]
+
+    def settle(self, work: Work) -> dict[tuple[str, int], int]:
+        """`work` is durable: returns, by topic and partition, the position that may now be committed."""
         for topic, partition, offset in work.finished:
             self._acks[topic, partition].finish(offset)
         durable = {closed.group_id: closed.end_ns for closed in work.windows}
         self._durable_ns |= durable
         for group_id, durable_ns in durable.items():
             group = self._groups[group_id]
-            dropped = forget_sealed(group, durable_ns)
+            dropped = forget_sealed(group, durable_ns, self._rules.silent_meter_ns)
             for topic, offsets in zip((ITERATIONS, ENERGY), dropped, strict=True):
                 for offset in offsets:
                     self._acks[topic, group.partition].finish(offset)
                     self.held_bytes -= self._sizes.pop((topic, group.partition, offset))
-        return {key: released for key, queue in self._acks.items() if (released := queue.release())}
+        released = {key: queue.release() for key, queue in self._acks.items()}
+        return {key: position for key, position in released.items() if position is not None}
+
+
+def _held_frames(group: Group) -> Iterator[tuple[str, str, Held[IterationFrame] | Held[EnergyFrame]]]:
+    for engine_id, frames in group.iterations.items():
+        for held in frames:
+            yield ITERATIONS, engine_id, held
+    for metered in group.energy:
+        yield ENERGY, "", metered
 
 
 def _check_envelope(message: Message, frame: IterationFrame | EnergyFrame) -> None:

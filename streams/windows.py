@@ -28,6 +28,7 @@ __all__ = [
     "forget_sealed",
     "is_overdue",
     "sees_sealed_edge",
+    "silent_meters",
 ]
 
 Frame = TypeVar("Frame", IterationFrame, EnergyFrame)
@@ -138,7 +139,9 @@ def due_windows(
         start_ns, end_ns, silent = due
         for left, right in pairwise(cut_at_incarnations(group, [start_ns, end_ns])):
             closed = close_window(group, left, right, silent)
-            group.last_energy_offset = max([group.last_energy_offset, *(held.offset for held in closed.energy)])
+            group.last_energy_offset = max(
+                [group.last_energy_offset, *(held.offset for held in closed.energy)]
+            )
             yield closed
         group.sealed_ns = end_ns
 
@@ -252,6 +255,12 @@ def sees_sealed_edge(group: Group, frame: EnergyFrame) -> bool:
     if frame.start_ns >= max((known.end_ns for known in seen), default=group.sealed_ns):
         return False
     return frame.start_ns < evidence_until(seen, group.sealed_ns)
+
+
+def silent_meters(group: Group, end_ns: int) -> list[str]:
+    """The group's energy stream, if no reading reaches `end_ns`."""
+    known_ns = max((held.frame.watermark_ns for held in group.energy), default=0)
+    return [] if known_ns >= end_ns else [_energy_stream("")]
 
 
 def earliest_start_ns(frame: IterationFrame) -> int:

@@ -1,6 +1,7 @@
 """The Faust application: three agents that only hand messages on, and the shell that owns everything else."""
 
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import faust
@@ -35,21 +36,21 @@ def create_app(settings: WorkerSettings, shell: Shell, data_dir: str) -> faust.A
         stream_buffer_maxsize=1024,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.instance_id or None,
-        broker_commit_interval=settings.commit_interval_s,
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=settings.heartbeat_s,
         worker_redirect_stdouts=False,
         web_enabled=False,
     )
     for name in CO_PARTITIONED:
-        app.agent(app.topic(name, key_serializer="raw", value_serializer="raw"), name=name, concurrency=1)(
-            _ingest(shell)
-        )
+        # Without acks: Faust acks what it skips (an earlier generation's messages), see streams/worker/commits.py.
+        topic = app.topic(name, key_serializer="raw", value_serializer="raw", acks=False)
+        app.agent(topic, name=name, concurrency=1)(_ingest(shell))
 
     on_revoked, on_assigned = _rebalance_handlers(shell)
     app.on_partitions_revoked.connect(on_revoked)
     app.on_partitions_assigned.connect(on_assigned)
-    app.task(_flush(app, shell))
+    app.task(_task(app, "flush", shell.flush_forever))
+    app.task(_task(app, "commit", shell.commit_forever))
     return app
 
 
@@ -65,15 +66,16 @@ def _rebalance_handlers(shell: Shell) -> tuple[Any, Any]:
     return on_revoked, on_assigned
 
 
-def _flush(app: faust.App, shell: Shell) -> Any:
-    async def flush() -> None:
-        await shell.flush_forever(lambda: app.should_stop)
+def _task(app: faust.App, name: str, run: Callable[[Callable[[], bool]], Awaitable[None]]) -> Any:
+    async def task() -> None:
+        await run(lambda: app.should_stop)
 
-    return flush
+    task.__name__ = name
+    return task
 
 
 def _ingest(shell: Shell) -> Any:
-    """An agent that acks nothing and lets no exception out: Faust acks an event whose agent raises."""
+    """An agent that lets no exception out: Faust would carry on with the next message."""
 
     async def ingest(stream: Any) -> None:
         async for event in stream.noack().events():

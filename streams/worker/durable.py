@@ -45,14 +45,11 @@ class Durable:
     epochs: ModelEpochs
     metrics: WorkerMetrics
     publish_dead_letters: Callable[[tuple[DeadLetter, ...]], None]
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def stop(self) -> None:
-        """Give up waiting for a database that is away."""
-        self.stopped.set()
+    give_up: threading.Event = field(default_factory=threading.Event)
+    """Set while partitions are taken away or the worker stops: a database that is away is not waited for."""
 
     def write(self, work: Work) -> bool:
-        """Book and insert `work`, retrying until the database takes it; False when told to stop first.
+        """Book and insert `work`, retrying until the database takes it; False when told to give up first.
 
         An epoch at a time: the windows of one are in the ledger before a later one's model is fitted on them.
         """
@@ -89,7 +86,7 @@ class Durable:
         self.sink.write(rows, batch_table([]))
 
     def _persist(self, step: Callable[[], None]) -> bool:
-        """Repeat `step`, which is idempotent, until it succeeds; False when told to stop first."""
+        """Repeat `step`, which is idempotent, until it succeeds; False when told to give up first."""
         pause_s = FIRST_RETRY_S
         while True:
             try:
@@ -99,7 +96,7 @@ class Durable:
                 log.warning("trying again in %.1f s: %s", pause_s, error)
             else:
                 return True
-            if self.stopped.wait(pause_s):
+            if self.give_up.wait(pause_s):
                 return False
             pause_s = min(2 * pause_s, LONGEST_RETRY_S)
 

@@ -1,12 +1,14 @@
-"""Where a worker resumes: what the manifest says is sealed, for the partitions it was given."""
+"""Where a worker resumes: what the manifest says is sealed, and the offsets from which the logs are read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.errors import BrokerUnavailable
-from schemas.topics import ENERGY, ITERATIONS
+from schemas.topics import ENERGY, ITERATIONS, LOADS
 from streams.ledger.frontier import read_frontier
 from streams.pipeline import Frontier
 
@@ -17,35 +19,85 @@ __all__ = ["FrontierReader"]
 
 _TIMEOUT_S: Final = 10.0
 
+Position = tuple[str, int]
+
 
 class FrontierReader:
-    """Reads the consumer group's committed offsets and the manifest behind them."""
+    """Reads the consumer group's committed offsets, the logs' ends, and the manifest behind them."""
 
     def __init__(self, client: "Client", bootstrap: str, group: str) -> None:
         self._client = client
         self._bootstrap = bootstrap
         self._group = group
+        self._admin = AdminClient({"bootstrap.servers": bootstrap})
 
     def read(self, partitions: Sequence[int]) -> Frontier:
         """The frontier of `partitions`. Raises BrokerUnavailable or DatabaseUnavailable."""
-        return read_frontier(self._client, partitions, self._committed(partitions))
+        positions = self._positions(
+            [(topic, partition) for topic in (ITERATIONS, ENERGY, LOADS) for partition in partitions]
+        )
+        resumed = {p: (positions[ITERATIONS, p], positions[ENERGY, p]) for p in partitions}
+        return replace(read_frontier(self._client, partitions, resumed), positions=positions)
 
-    def _committed(self, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """By partition: the offsets at which iterations and energy are read again; 0 where none is committed."""
-        consumer = Consumer({"bootstrap.servers": self._bootstrap, "group.id": self._group})
+    def ends(self, asked: Sequence[Position]) -> dict[Position, int]:
+        """The offsets after the last message of each log. Raises BrokerUnavailable."""
+        return self._offsets(asked, OffsetSpec.latest())
+
+    def holds(self, position: Position, offset: int) -> bool:
+        """Whether the log has a message at `offset`: transactions and retention leave holes, we must not.
+
+        Raises BrokerUnavailable.
+        """
+        consumer = Consumer(
+            {"bootstrap.servers": self._bootstrap, "group.id": self._group, "auto.offset.reset": "earliest"}
+        )
         try:
-            asked = [
-                TopicPartition(topic, partition) for topic in (ITERATIONS, ENERGY) for partition in partitions
-            ]
-            found = {
-                (position.topic, position.partition): max(position.offset, 0)
-                for position in consumer.committed(asked, timeout=_TIMEOUT_S)
-            }
-        except KafkaException as error:
-            raise BrokerUnavailable(
-                f"committed offsets of group {self._group!r} could not be read from {self._bootstrap}: "
-                f"{error.args[0].str()}; check WATTLEDGER_KAFKA"
-            ) from error
+            consumer.assign([TopicPartition(*position, offset)])
+            message = consumer.poll(_TIMEOUT_S)
         finally:
             consumer.close()
-        return {p: (found[ITERATIONS, p], found[ENERGY, p]) for p in partitions}
+        error = None if message is None else message.error()
+        if message is None or error is not None:
+            said = "no answer" if error is None else error.str()
+            raise BrokerUnavailable(f"{position[0]}[{position[1]}]@{offset} on {self._bootstrap}: {said}")
+        return message.offset() == offset
+
+    def _positions(self, asked: Sequence[Position]) -> dict[Position, int]:
+        """Where reading resumes: at the committed offset, or at the log's beginning where it has none like it."""
+        if not asked:
+            return {}
+        committed = self._committed(asked)
+        first, end = self._offsets(asked, OffsetSpec.earliest()), self.ends(asked)
+        return {
+            position: committed[position]
+            if first[position] <= committed[position] <= end[position]
+            else first[position]
+            for position in asked
+        }
+
+    def _committed(self, asked: Sequence[Position]) -> dict[Position, int]:
+        consumer = Consumer({"bootstrap.servers": self._bootstrap, "group.id": self._group})
+        try:
+            found = consumer.committed([TopicPartition(*position) for position in asked], timeout=_TIMEOUT_S)
+        except KafkaException as error:
+            raise self._unavailable("committed offsets", error) from error
+        finally:
+            consumer.close()
+        return {(at.topic, at.partition): at.offset for at in found}
+
+    def _offsets(self, asked: Sequence[Position], spec: OffsetSpec) -> dict[Position, int]:
+        request: Mapping[TopicPartition, OffsetSpec] = {TopicPartition(*one): spec for one in asked}
+        try:
+            futures = self._admin.list_offsets(dict(request), request_timeout=_TIMEOUT_S)
+            return {
+                (at.topic, at.partition): future.result(_TIMEOUT_S).offset for at, future in futures.items()
+            }
+        except (KafkaException, TimeoutError) as error:
+            raise self._unavailable("ends of the logs", error) from error
+
+    def _unavailable(self, what: str, error: Exception) -> BrokerUnavailable:
+        said = error.args[0].str() if isinstance(error, KafkaException) else "no answer"
+        return BrokerUnavailable(
+            f"{what} of group {self._group!r} could not be read from {self._bootstrap}: {said}; "
+            "check WATTLEDGER_KAFKA"
+        )

@@ -60,7 +60,9 @@ class WorkerMetrics:
             held_bytes=Gauge(
                 "wattledger_held_bytes", "frames held for open windows, as on the wire", registry=registry
             ),
-            ready=Gauge("wattledger_ready", "1 while messages are let in: assigned and resumed", registry=registry),
+            ready=Gauge(
+                "wattledger_ready", "1 while messages are let in: assigned and resumed", registry=registry
+            ),
             groups=Gauge("wattledger_groups", "metering groups with frames in memory", registry=registry),
             sealed_until_seconds=Gauge(
                 "wattledger_sealed_until_seconds",

@@ -66,7 +66,7 @@ def run_worker(settings: WorkerSettings) -> None:
         try:
             worker.execute_from_commandline()
         finally:
-            durable.stop()
+            durable.give_up.set()
             thread.submit(client.close).result()
             thread.shutdown()
             side_reader.close()

@@ -1,4 +1,4 @@
-"""What stands between Faust and the pure pipeline: the gate, the flow, the flushes, the acks.
+"""What stands between Faust and the pure pipeline: the gate, the flow, the flushes, the commits.
 
 After every assignment the state is dropped and built anew from the manifest, before a single message is let
 in; messages fetched under an earlier assignment are dropped, for they will be read again. An error that is
@@ -17,10 +17,11 @@ from typing import Any, Final
 
 from faust.types import TP
 
-from schemas.errors import DatabaseUnavailable, UnknownEngine, WattledgerError
+from schemas.errors import BrokerUnavailable, DatabaseUnavailable, UnknownEngine, WattledgerError
 from schemas.topics import ENERGY, ITERATIONS
 from streams.pipeline import Message, Pipeline
 from streams.side_inputs import SideInputs
+from streams.worker.commits import Commits
 from streams.worker.durable import Durable
 from streams.worker.frontier import FrontierReader
 from streams.worker.metrics import WorkerMetrics
@@ -32,7 +33,7 @@ __all__ = ["Shell"]
 log = logging.getLogger(__name__)
 
 EXIT_BUG: Final = 70
-"""Exit status of an internal error (sysexits: EX_SOFTWARE): restart me, nothing was acked."""
+"""Exit status of an internal error (sysexits: EX_SOFTWARE): restart me, what is not durable was not committed."""
 EXIT_REFUSED: Final = 2
 """Exit status where the message says what a user must do."""
 RECENT_MESSAGES: Final = 1000
@@ -41,6 +42,8 @@ FEWEST_DEAD_LETTERS: Final = 50
 
 TRANSFERS_REACH_NS: Final = 24 * 3600 * 1_000_000_000
 """Loads older than a day are closed by then, or their rest stays in `cold_start` until `wattledger repair`."""
+RETRY_S: Final = 1.0
+"""How often a broker or database that is away is asked again."""
 WAIT_S: Final = 0.02
 """How often a message that must wait looks again."""
 
@@ -74,7 +77,7 @@ class Shell:
         self._gate = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._pipeline: Pipeline | None = None
-        self._events: dict[tuple[str, int, int], Any] = {}
+        self._commits = Commits()
         self._assigned: frozenset[Position] = frozenset()
         self._consumer: Any = None
         self._seen_ns: dict[Position, int] = {}
@@ -84,25 +87,29 @@ class Shell:
         self._recently_dead: deque[bool] = deque(maxlen=RECENT_MESSAGES)
 
     async def close_gate(self) -> None:
-        """Partitions are being taken: forget everything unsealed, it will be read again."""
+        """Partitions are being taken: forget everything unsealed, it will be read again.
+
+        Returns once nothing is being written any more: whoever is given the partitions reads the manifest next.
+        """
         self._gate.clear()
         self._metrics.ready.set(0)
         self._pipeline = None
-        self._events.clear()
+        self._commits.forget()
+        self._durable.give_up.set()
+        async with self._flushing:
+            self._durable.give_up.clear()
 
     async def open_gate(self, assigned: Collection[Position], consumer: Any) -> None:
         """Partitions were given: read the manifest's frontier, then let messages in."""
         try:
             self._gate.clear()
-            self._events.clear()
             self._consumer = consumer
             self._assigned = frozenset(p for p in assigned if p[0] in (ITERATIONS, ENERGY))
             _must_be_co_partitioned(self._assigned)
+            partitions = sorted({partition for _, partition in self._assigned})
             async with self._flushing:  # what an earlier assignment still writes belongs to the frontier
-                frontier = await self._on_thread(
-                    self._frontier.read, sorted({partition for _, partition in self._assigned})
-                )
-            await self._on_thread(self._side_reader.refresh)
+                frontier = await self._until_it_answers(self._frontier.read, partitions)
+            await self._until_it_answers(self._side_reader.refresh)
             self._pipeline = Pipeline(self._settings.windows, self._side, frontier)
             self._seen_ns.clear()
             self._seen_offset.clear()
@@ -135,18 +142,32 @@ class Shell:
             pipeline = self._pipeline
             if pipeline is None or record.generation_id != event.app.consumer_generation_id:
                 return
+            if missing := pipeline.missing_before(message):
+                await self._must_be_a_hole(message, missing)
+                if pipeline is not self._pipeline:
+                    return
             try:
                 pipeline.receive(message, engines_may_be_unknown=True)
             except UnknownEngine:
-                await self._on_thread(self._side_reader.refresh)
+                await self._until_it_answers(self._side_reader.refresh)
                 if pipeline is not self._pipeline:
                     return
                 pipeline.receive(message)
-            self._events[message.topic, message.partition, message.offset] = event
             self._received += 1
             self._metrics.messages.labels(message.topic).inc()
         except Exception as error:  # noqa: BLE001 - Faust acks an event whose agent raises
             _die(error)
+
+    async def _must_be_a_hole(self, message: Message, missing: int) -> None:
+        """Raise if the log has what was not handed over: a fetch that a rebalance cut short, say."""
+        first = message.offset - missing
+        position = (message.topic, message.partition)
+        if await self._until_it_answers(self._frontier.holds, position, first):
+            raise AssertionError(
+                f"{message.topic}[{message.partition}]: {missing} messages from offset {first} on were fetched and "
+                "never handed over; none is committed, a restart reads them"
+            )
+        log.warning("%s[%d] has no messages in [%d, %d)", *position, first, message.offset)
 
     async def _in_step(self, message: Message) -> None:
         """Hold a message back while the database is away and memory full, or while its topic leads too far."""
@@ -175,7 +196,7 @@ class Shell:
         return end is not None and self._seen_offset[other] + 1 < end
 
     async def flush_forever(self, stopping: Callable[[], bool]) -> None:
-        """Every flush interval make what is due durable, then ack it; at once again while there is more."""
+        """Every flush interval make what is due durable; at once again while there is more."""
         try:
             while not stopping():
                 more = self._gate.is_set() and await self._flush()
@@ -192,6 +213,7 @@ class Shell:
             pipeline = self._pipeline
             if pipeline is None:
                 return False
+            await self._look_for_silence(pipeline)
             work = pipeline.take(self._settings.flush_windows)
             self._metrics.held_bytes.set(pipeline.held_bytes)
             if not work:
@@ -200,12 +222,32 @@ class Shell:
             written = await self._on_thread(self._durable.write, work)
             if not written or pipeline is not self._pipeline:
                 return False  # stopped, or another worker's partitions by now: they will be read again
-            for (topic, partition), offsets in pipeline.settle(work).items():
-                for offset in offsets:
-                    self._events.pop((topic, partition, offset)).ack()
+            self._commits.add(pipeline.settle(work))
             self._metrics.groups.set(len(pipeline.groups))
             self._metrics.sealed_until_seconds.set(pipeline.durable_until_ns() / 1e9)
             return len(work.windows) >= self._settings.flush_windows
+
+    async def _look_for_silence(self, pipeline: Pipeline) -> None:
+        """Where a window is open only for frames that may be unread: see whether the logs are at their end."""
+        overdue = pipeline.overdue()
+        if not overdue:
+            return
+        try:
+            asked = [(topic, partition) for partition in overdue for topic in _PARTNER]
+            ends = await self._on_thread(self._frontier.ends, asked)
+        except BrokerUnavailable as error:
+            log.warning("windows stay open for streams that may be unread: %s", error)
+            return
+        for (topic, partition), end in ends.items():
+            if pipeline.position(topic, partition) >= end:
+                pipeline.log_read(topic, partition, overdue[partition])
+
+    async def commit_forever(self, stopping: Callable[[], bool]) -> None:
+        """Every commit interval commit what was released; a broker that is slow holds no flush up."""
+        while not stopping():
+            await asyncio.sleep(self._settings.commit_interval_s)
+            if self._gate.is_set():
+                await self._commits.send(self._consumer)
 
     async def _move_cold_starts(self) -> None:
         """Now and then move load energy to the requests that share it: a job over what is durable already."""
@@ -231,6 +273,15 @@ class Shell:
                 "see the table dead_letters for the reasons, mend the producer, and start the worker again"
             )
 
+    async def _until_it_answers(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The function's result, asked again while broker or database are away; nothing is let in meanwhile."""
+        while True:
+            try:
+                return await self._on_thread(function, *arguments)
+            except (BrokerUnavailable, DatabaseUnavailable) as error:
+                log.warning("waiting: %s", error)
+                await asyncio.sleep(RETRY_S)
+
     async def _on_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
 
@@ -251,7 +302,9 @@ def _die(error: BaseException) -> None:
         log.critical("%s", error)
         status = EXIT_REFUSED
     else:
-        log.critical("internal error, nothing is acked\n%s", "".join(traceback.format_exception(error)))
+        log.critical(
+            "internal error, nothing more is committed\n%s", "".join(traceback.format_exception(error))
+        )
         status = EXIT_BUG
     logging.shutdown()
     os._exit(status)

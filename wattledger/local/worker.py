@@ -1,6 +1,7 @@
 """A worker as a child process, watched through its own metrics: for the demo, the tests and the benchmarks."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -85,6 +86,10 @@ class Worker:
     def kill(self) -> None:
         """End it as a crash would."""
         kill(self.process)
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM and return at once; `process.wait()` has the status."""
+        os.killpg(self.process.pid, signal.SIGTERM)
 
 
 @contextmanager
