@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "migrate": ("wattledger.commands.migrate", "bring the database to the schema this version expects"),
     "evaluate": ("wattledger.commands.evaluate", "judge attribution methods on a trace"),
     "books": ("wattledger.commands.books", "does every joule stand in exactly one account?"),
+    "sql": ("wattledger.commands.sql", "ask the ledger anything, without being able to change it"),
 }
 
 

@@ -1,7 +1,7 @@
 """The fleet over a period: each group's books, its power over time, its engine's efficiency, the model loads."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,7 +162,12 @@ class LoadRow:
 def books(client: "Client", period: Period) -> list[GroupBooks]:
     """Every group's books, those that served most first."""
     rows = client.query(BOOKS, parameters=period.parameters).result_rows
-    return [GroupBooks(*row[:7], tuple(row[7:12]), row[12], row[13], row[14]) for row in rows]
+    return [_group_books(*row) for row in rows]
+
+
+def _group_books(*row: Any) -> GroupBooks:
+    names = GroupBooks.__dataclass_fields__
+    return GroupBooks(**dict(zip(names, (*row[:7], row[7:12], *row[12:]), strict=True)))
 
 
 def power(client: "Client", period: Period) -> list[PowerOverTime]:
