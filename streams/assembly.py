@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.iterations import IterationFrame, Rows, expand
+from schemas.iterations import IterationFrame
+from streams.runs import Runs, clip, concatenate, runs_of
 
 __all__ = ["EngineWindow", "Requests", "assemble"]
+
+Names = NDArray[np.object_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +19,11 @@ class Requests:
     """R requests of one incarnation, by ascending ordinal; attributes as the latest frame gives them."""
 
     ordinal: NDArray[np.int64]
-    client_id: list[str]
-    tenant: list[str]
-    load_id: list[str]
+    client_id: Names
+    tenant: Names
+    load_id: Names
     load_ordinal: NDArray[np.int64]
-    adapter: list[str]
+    adapter: Names
     prefix_group: NDArray[np.uint64]
     prompt_tokens: NDArray[np.int64]
     cached_tokens: NDArray[np.int64]
@@ -28,7 +31,7 @@ class Requests:
 
 @dataclass(frozen=True, slots=True)
 class EngineWindow:
-    """I iterations, N rows and R requests of one engine process inside `[start_ns, end_ns)`."""
+    """I iterations and R requests of one engine process inside `[start_ns, end_ns)`."""
 
     engine_id: str
     incarnation: str
@@ -40,98 +43,74 @@ class EngineWindow:
     """(I,) fraction of the iteration's time that lies inside the batch: its energy counts by this."""
     iteration_ends_here: NDArray[np.bool_]
     """(I,) the batch in which an iteration ends counts its tokens, once."""
-    rows: Rows
+    runs: Runs
     requests: Requests
 
 
 def assemble(frames: Sequence[IterationFrame], start_ns: int, end_ns: int) -> EngineWindow:
-    """Join one incarnation's frames over `[start_ns, end_ns)`, in O(rows). At least one frame."""
-    iteration_offset = 0
-    parts: list[Rows] = []
-    kept_iterations: list[NDArray[np.bool_]] = []
+    """Join one incarnation's frames over `[start_ns, end_ns)`, in O(spans). At least one frame."""
     ordinals = np.unique(np.concatenate([frame.request_ordinal for frame in frames]))
+    parts, numbers, kept, offsets, iterations = [], [], [], [], 0
     for frame in frames:
-        inside = (frame.iteration_end_ns > start_ns) & (frame.iteration_start_ns < end_ns)
-        rows = expand(frame)
-        renumber = np.cumsum(inside, dtype=np.int32) - 1 + iteration_offset
-        chosen = slice(None) if inside.all() else inside[rows.iteration]
-        request = np.searchsorted(ordinals, frame.request_ordinal).astype(np.int32)
-        parts.append(
-            Rows(
-                iteration=renumber[rows.iteration[chosen]],
-                request=request[rows.request[chosen]],
-                new_tokens=rows.new_tokens[chosen],
-                context_tokens=rows.context_tokens[chosen],
-                drafts=rows.drafts[chosen],
-                emitted=rows.emitted[chosen],
-            )
-        )
-        kept_iterations.append(inside)
-        iteration_offset += int(inside.sum())
+        inside = np.flatnonzero((frame.iteration_end_ns > start_ns) & (frame.iteration_start_ns < end_ns))
+        first, end = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+        whole = end - first == len(frame.iteration_start_ns)
+        runs = runs_of(frame)
+        parts.append(runs if whole else clip(runs, first, end))
+        numbers.append(np.searchsorted(ordinals, frame.request_ordinal))
+        kept.append(slice(first, end))
+        offsets.append(iterations)
+        iterations += end - first
 
-    def joined(name: str) -> NDArray[np.int64]:
-        return np.concatenate(
-            [getattr(frame, name)[inside] for frame, inside in zip(frames, kept_iterations, strict=True)]
-        )
-
-    starts, ends = joined("iteration_start_ns"), joined("iteration_end_ns")
-    overlap_ns = np.minimum(ends, end_ns) - np.maximum(starts, start_ns)
-    rows = Rows(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in Rows.__dataclass_fields__)
-    )
-    seen = np.bincount(rows.request, minlength=len(ordinals)) > 0
-    compact = np.cumsum(seen) - 1
+    runs = concatenate(parts, numbers, offsets)
+    present = np.zeros(len(ordinals), np.bool_)
+    present[runs.request] = present[runs.other_request] = True
+    renumbered = np.cumsum(present) - 1
+    cut = list(zip(frames, kept, strict=True))
+    starts = np.concatenate([frame.iteration_start_ns[part] for frame, part in cut])
+    ends = np.concatenate([frame.iteration_end_ns[part] for frame, part in cut])
+    # Iterations may overlap (pipeline parallel), so one outside can stand between two inside: its share is 0.
+    overlap_ns = np.maximum(np.minimum(ends, end_ns) - np.maximum(starts, start_ns), 0)
     return EngineWindow(
         engine_id=frames[0].engine_id,
         incarnation=frames[0].incarnation,
         iteration_start_ns=starts,
         iteration_end_ns=ends,
-        iteration_kind=joined("iteration_kind").astype(np.uint8),
-        iteration_padded_tokens=joined("iteration_padded_tokens").astype(np.int32),
+        iteration_kind=np.concatenate([frame.iteration_kind[part] for frame, part in cut]),
+        iteration_padded_tokens=np.concatenate([frame.iteration_padded_tokens[part] for frame, part in cut]),
         iteration_share=overlap_ns / (ends - starts),
-        iteration_ends_here=ends <= end_ns,
-        rows=Rows(
-            iteration=rows.iteration,
-            request=compact[rows.request].astype(np.int32),
-            new_tokens=rows.new_tokens,
-            context_tokens=rows.context_tokens,
-            drafts=rows.drafts,
-            emitted=rows.emitted,
-        ),
-        requests=_requests(frames, ordinals[seen]),
+        iteration_ends_here=(ends > start_ns) & (ends <= end_ns),
+        runs=concatenate([runs], [renumbered], [0]),
+        requests=_requests(frames, ordinals[present]),
     )
 
 
 def _requests(frames: Sequence[IterationFrame], ordinals: NDArray[np.int64]) -> Requests:
     """Attributes of the requests `ordinals`, each from the latest frame that names it."""
-    source = np.full(len(ordinals), -1, np.int64)
-    place = np.zeros(len(ordinals), np.int64)
-    for number, frame in enumerate(frames):
-        at = np.searchsorted(ordinals, frame.request_ordinal)
-        at_safe = np.minimum(at, len(ordinals) - 1) if len(ordinals) else at
-        known = (ordinals[at_safe] == frame.request_ordinal) if len(ordinals) else np.zeros(0, np.bool_)
-        source[at_safe[known]] = number
-        place[at_safe[known]] = np.flatnonzero(known)
-    where = list(zip(source.tolist(), place.tolist(), strict=True))
+    named = np.concatenate([frame.request_ordinal for frame in frames])
+    # The last of equal ordinals: a stable sort keeps them in the order of the frames.
+    order = np.argsort(named, kind="stable")
+    latest = order[np.searchsorted(named[order], ordinals, side="right") - 1]
 
-    def numbers(name: str) -> NDArray[np.int64]:
-        return np.asarray([getattr(frames[n], name)[p] for n, p in where], np.int64)
+    def column(name: str) -> NDArray[np.int64]:
+        return np.concatenate([getattr(frame, name) for frame in frames])[latest]
 
-    def names(index: str, table: str) -> list[str]:
-        found = []
-        for n, p in where:
-            at = int(getattr(frames[n], index)[p])
-            found.append(getattr(frames[n], table)[at] if at >= 0 else "")
-        return found
+    def names(index: str, table: str) -> Names:
+        """Names by way of each frame's own table; index -1 finds the empty name put behind it."""
+        looked_up = [
+            np.asarray([*getattr(frame, table), ""], np.object_)[getattr(frame, index)] for frame in frames
+        ]
+        return np.asarray(np.concatenate(looked_up)[latest], np.object_)
 
+    clients = np.asarray([client for frame in frames for client in frame.request_client_id], np.object_)
     return Requests(
         ordinal=ordinals,
-        client_id=[frames[n].request_client_id[p] for n, p in where],
+        client_id=clients[latest],
         tenant=names("request_tenant", "tenants"),
         load_id=names("request_load", "loads"),
-        load_ordinal=numbers("request_load_ordinal"),
+        load_ordinal=column("request_load_ordinal"),
         adapter=names("request_adapter", "adapters"),
-        prefix_group=np.asarray([frames[n].request_prefix_group[p] for n, p in where], np.uint64),
-        prompt_tokens=numbers("request_prompt_tokens"),
-        cached_tokens=numbers("request_cached_tokens"),
+        prefix_group=column("request_prefix_group").astype(np.uint64),
+        prompt_tokens=column("request_prompt_tokens").astype(np.int64),
+        cached_tokens=column("request_cached_tokens").astype(np.int64),
     )

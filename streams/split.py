@@ -115,18 +115,23 @@ def split_window(window: EngineWindow, model: ModelInForce, rules: SplitRules, s
 
 
 def _trace(window: EngineWindow) -> Trace:
-    rows = window.rows
-    names = {name: index for index, name in enumerate(sorted(set(window.requests.adapter) - {""}))}
-    return Trace.from_rows(
-        rows.iteration,
-        rows.request,
-        rows.new_tokens,
-        rows.context_tokens,
-        iterations=len(window.iteration_share),
-        requests=len(window.requests.ordinal),
+    runs = window.runs
+    single = runs.other_new_tokens == 1
+    wide = np.flatnonzero(runs.other_new_tokens > 1)
+    wide = wide[np.argsort(runs.other_iteration[wide], kind="stable")]
+    names = {name: index for index, name in enumerate(sorted(set(window.requests.adapter.tolist()) - {""}))}
+    return Trace.from_runs(
+        decode_request=np.concatenate((runs.request, runs.other_request[single])),
+        decode_first=np.concatenate((runs.first, runs.other_iteration[single])),
+        decode_length=np.concatenate((runs.length, runs.other_new_tokens[single])),
+        decode_context=np.concatenate((runs.context, runs.other_context[single])),
+        wide_request=runs.other_request[wide],
+        wide_iteration=runs.other_iteration[wide],
+        wide_tokens=runs.other_new_tokens[wide],
+        wide_context=runs.other_context[wide],
         weights=window.iteration_share,
-        padded_tokens=window.iteration_padded_tokens,
-        adapter=[names.get(name, -1) for name in window.requests.adapter],
+        padded_tokens=window.iteration_padded_tokens.astype(np.int64),
+        adapter=np.asarray([names.get(name, -1) for name in window.requests.adapter.tolist()], np.int64),
         prefix_group=window.requests.prefix_group,
     )
 

@@ -109,6 +109,43 @@ class Trace:
             wide_context=c[wide],
         )
 
+    @classmethod
+    def from_runs(
+        cls,
+        *,
+        decode_request: Ints,
+        decode_first: Ints,
+        decode_length: Ints,
+        decode_context: Ints,
+        wide_request: Ints,
+        wide_iteration: Ints,
+        wide_tokens: Ints,
+        wide_context: Ints,
+        weights: Floats,
+        padded_tokens: Ints,
+        adapter: Ints,
+        prefix_group: ArrayLike,
+    ) -> "Trace":
+        """The columns themselves, from a decoded frame, which has checked them: O(requests) beside them.
+
+        Decode runs may stand in any order and touch; wide rows ascend by iteration. `prefix_group` is as in
+        `from_rows`.
+        """
+        return cls(
+            weights=weights,
+            padded_tokens=padded_tokens,
+            adapter=adapter,
+            prefix_group=_groups(prefix_group, adapter.size),
+            decode_request=decode_request,
+            decode_first=decode_first,
+            decode_length=decode_length,
+            decode_context=decode_context,
+            wide_request=wide_request,
+            wide_iteration=wide_iteration,
+            wide_tokens=wide_tokens,
+            wide_context=wide_context,
+        )
+
     def reweighted(self, weights: Floats) -> "Trace":
         """The same rows with other weights (T,): any measure of an iteration, such as seconds per unit."""
         return replace(self, weights=_weights(weights, self.iterations))

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from streams.batch import AccountLine, Batch, RequestLines
 from streams.ledger.tables import arrow_schema
+from streams.request_totals import request_totals
 
 __all__ = ["batch_table", "ledger_table", "meter_table"]
 
@@ -39,8 +39,8 @@ BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "unmetered_ns": lambda b: b.unmetered_ns,
     "iterations": lambda b: sum(len(lines.window.iteration_share) for lines in b.requests),
     "batch_size": lambda b: sum(len(lines.energy_uj) for lines in b.requests),
-    "tenants": lambda b: len({name for lines in b.requests for name in lines.window.requests.tenant}),
-    "rows": lambda b: sum(len(lines.window.rows.request) for lines in b.requests),
+    "tenants": lambda b: len({name for lines in b.requests for name in lines.window.requests.tenant.tolist()}),
+    "rows": lambda b: sum(lines.window.runs.rows for lines in b.requests),
     "features": lambda b: list(b.features.items()),
     "method": lambda b: b.method,
     "permutations": lambda b: b.permutations,
@@ -133,25 +133,9 @@ def _common(batch: Batch, account: str, engine_id: str, incarnation: str, size: 
 
 def _request_rows(batch: Batch, lines: RequestLines) -> pa.Table:
     window = lines.window
-    requests, rows = window.requests, window.rows
-    size = len(requests.ordinal)
-    here = window.iteration_ends_here[rows.iteration]
-    own_tokens = rows.new_tokens - rows.drafts
-    # A chunk of the prompt, or what a preempted request must compute again.
-    prefill = (own_tokens > 1) | (rows.context_tokens < requests.prompt_tokens[rows.request])
-    starts, ends = window.iteration_start_ns[rows.iteration], window.iteration_end_ns[rows.iteration]
-    served = np.maximum(np.bincount(rows.iteration, minlength=len(window.iteration_share)), 1)
-    first_ns = np.full(size, np.iinfo(np.int64).max)
-    np.minimum.at(first_ns, rows.request, np.maximum(starts, batch.start_ns))
-    last_ns = np.zeros(size, np.int64)
-    np.maximum.at(last_ns, rows.request, np.minimum(ends, batch.end_ns))
-
-    def total(values: Any) -> Any:
-        sums = np.bincount(rows.request, np.where(here, values, 0), size)
-        return np.rint(sums).astype(np.int64)
-
+    requests = window.requests
     columns: dict[str, Any] = {
-        **_common(batch, "request", window.engine_id, window.incarnation, size),
+        **_common(batch, "request", window.engine_id, window.incarnation, len(requests.ordinal)),
         "tenant": requests.tenant,
         "ordinal": requests.ordinal,
         "client_request_id": requests.client_id,
@@ -164,18 +148,8 @@ def _request_rows(batch: Batch, lines: RequestLines) -> pa.Table:
         "half_width_uj": lines.half_width_uj,
         "prompt_tokens": requests.prompt_tokens,
         "cached_tokens": requests.cached_tokens,
-        "prefill_tokens": total(np.where(prefill, own_tokens, 0)),
-        "decode_tokens": total(np.where(prefill, 0, own_tokens)),
-        "draft_tokens": total(rows.drafts),
-        "emitted_tokens": total(rows.emitted),
-        "iterations": total(np.ones(len(rows.request))).astype(np.uint32),
-        "context_sum": total(rows.context_tokens),
-        "shared_iterations": np.bincount(
-            rows.request, (window.iteration_share / served)[rows.iteration], size
-        ),
         "held_ns": lines.held_ns,
-        "first_ns": first_ns,
-        "last_ns": last_ns,
+        **request_totals(window, batch.start_ns, batch.end_ns),
     }
     schema = arrow_schema("ledger")
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
