@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.coalitions import CounterfactualGame
-from evaluation.fixed_schedule import controlled
+from evaluation.fixed_schedule import without_fixed_schedule
 from evaluation.runs import Run
+from evaluation.table_games import iteration_shapley
 from schemas.errors import AttributionError
 from streams.attribution import shapley
 from streams.attribution.games import Game
@@ -21,6 +22,8 @@ Floats = NDArray[np.float64]
 ENUMERATED: Final = 12
 """4,096 simulations take seconds; every further player doubles them."""
 CONFIDENCE: Final = 0.95
+_NEVER: Final = 1e-12
+"""A tolerance that is never met: the difference of two games has no size of its own to stop at."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,25 +40,28 @@ class Truth:
 
 
 def counterfactual_shapley(
-    game: CounterfactualGame, run: Run, *, rel_tol: float, max_permutations: int, seed: int
+    game: CounterfactualGame, run: Run, *, rel_tol: float, permutations: int, seed: int
 ) -> Truth:
-    """Enumerate up to 12 players; sample beyond until each half-width is within `rel_tol` of its value.
+    """Enumerate up to 12 players; beyond, spend `permutations` on what the fixed schedule does not explain.
 
-    `game` is the counterfactual game of `run`, whose players are the requests.
+    `game` is the counterfactual game of `run`, whose players are the requests. Converged if every half-width is
+    within `rel_tol` of its value, or of a tenth of an equal share where the value is smaller.
     """
     n = game.players
     if n <= ENUMERATED:
         values = shapley.exact(lookup(game(all_coalitions(n)), n), n)
         return Truth(values, np.zeros(n), 2**n, True)
-    found = shapley.sample(
-        controlled(game, run),
+    rest = shapley.sample(
+        without_fixed_schedule(game, run),
         n,
-        rel_tol=rel_tol,
+        rel_tol=_NEVER,
         confidence=CONFIDENCE,
-        max_permutations=max_permutations,
+        max_permutations=permutations,
         seed=seed,
     )
-    return Truth(found.values, found.half_widths, found.evaluations, found.converged)
+    values = iteration_shapley(run) + rest.values
+    target = rel_tol * np.maximum(np.abs(values), 0.1 * run.total_g / n)
+    return Truth(values, rest.half_widths, rest.evaluations, bool((rest.half_widths <= target).all()))
 
 
 def leave_one_out(game: CounterfactualGame) -> Floats:

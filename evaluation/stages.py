@@ -93,7 +93,18 @@ def sampled_case(context: Context) -> Case | None:
     if size <= context.plan.sizes.case_requests:
         return None
     (first,) = group_starts(context, 1, size, stream=2)
-    return _case(context, first, size, context.progress("sampled coalitions"))
+    tell = context.progress("sampled coalitions")
+    expected = context.plan.sizes.sampled_permutations * (size - 3) + 2 * size
+    before = 0
+
+    def counted(done: int, total: int) -> None:
+        nonlocal before
+        tell(min(before + done, expected - 1), expected)
+        before += total if done == total else 0
+
+    case = _case(context, first, size, counted)
+    tell(expected, expected)
+    return case
 
 
 def _case(context: Context, first: int, size: int, tell: Progress) -> Case:
@@ -103,7 +114,7 @@ def _case(context: Context, first: int, size: int, tell: Progress) -> Case:
         run = run_system(some(context.run.requests, first, size), context.run.system)
         game = game_of(run, pool=context.pool, progress=tell)
         truth = counterfactual_shapley(
-            game, run, rel_tol=0.02, max_permutations=plan.sizes.sampled_permutations, seed=plan.seed
+            game, run, rel_tol=0.02, permutations=plan.sizes.sampled_permutations, seed=plan.seed
         )
         return asdict(
             Case(

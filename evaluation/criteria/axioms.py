@@ -58,9 +58,7 @@ def check_axioms(names: Sequence[str], best_weights: tuple[float, float], *, see
 
 def _truths() -> tuple[Method, Method]:
     def counterfactual(run: Run, seed: int) -> Floats:
-        return counterfactual_shapley(
-            game_of(run), run, rel_tol=0.01, max_permutations=1_000, seed=seed
-        ).values_g
+        return counterfactual_shapley(game_of(run), run, rel_tol=0.01, permutations=1_000, seed=seed).values_g
 
     return (
         Method("counterfactual Shapley", "counterfactual Shapley", counterfactual),

@@ -111,9 +111,7 @@ def summarise(groups: Sequence[Rewards]) -> list[Reward]:
 
 
 def _charges(run: Run, methods: Sequence[Method], pool: Executor | None, seed: int) -> dict[str, Floats]:
-    truth = counterfactual_shapley(
-        game_of(run, pool=pool), run, rel_tol=0.01, max_permutations=2_000, seed=seed
-    )
+    truth = counterfactual_shapley(game_of(run, pool=pool), run, rel_tol=0.01, permutations=2_000, seed=seed)
     found = {TRUTHS[0]: truth.values_g, TRUTHS[1]: iteration_shapley(run)}
     return found | {method.name: charge(method, run, seed) for method in methods}
 
