@@ -100,8 +100,17 @@ def decide(
         origin="fit",
         coefficients=fit.model.coefficients(),
         fit_error=fit.held_out_error,
-        covariance=fit.covariance,
+        covariance=_covariance(fit),
     )
+
+
+def _covariance(fit: Fit) -> tuple[tuple[float, ...], ...]:
+    """The fit's covariance in the order of the model's coefficients; 0 for what was not fitted."""
+    names = list(fit.model.coefficients())
+    at = [names.index(FEATURES[term]) for term in fit.terms]
+    whole = np.zeros((len(names), len(names)))
+    whole[np.ix_(at, at)] = fit.covariance
+    return tuple(tuple(row) for row in whole.tolist())
 
 
 def _fit(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from schemas.side_input_codec import decode_model, encode_model
 from schemas.side_inputs import ModelVersion
 from streams.attribution import EnergyModel
 from streams.model_epochs import EpochRules, FitWindows, decide, undecided
@@ -66,6 +67,9 @@ def test_a_fit_recovers_the_coefficients_that_made_the_windows():
     assert version.origin == "fit"
     assert version.fit_error is not None
     assert version.fit_error < 0.02
+    assert decode_model(encode_model(version)) == version
+    variances = dict(zip(version.coefficients, np.diag(version.covariance), strict=True))
+    assert variances["fixed_j"] > 0
     for name in ("fixed_j", "request_j", "context_token_j", "idle_w"):
         assert version.coefficients[name] == pytest.approx(getattr(TRUTH, name), rel=0.1), name
 
