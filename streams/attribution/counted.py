@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from streams.attribution.certificates import subsets
 
-__all__ = ["equals_shares", "log_factorials"]
+__all__ = ["equals_shares", "level_equals", "log_factorials"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -46,3 +46,19 @@ def equals_shares(apart: Floats, equal: float, count: int, threshold: float) -> 
 def log_factorials(n: int) -> Floats:
     """(n + 1,) ln k! for k = 0..n; beyond 170 players the factorials themselves overflow."""
     return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+
+
+def level_equals(values: Floats, segment: Ints, d: Floats) -> Floats:
+    """Give rows with equal d in one segment the mean of their values: rounding must not tell them apart.
+
+    `values`, `segment` and `d` are (N,); O(N log N).
+    """
+    if values.size == 0:
+        return values
+    order = np.lexsort((d, segment))
+    new = np.ones(values.size, np.bool_)
+    new[1:] = (np.diff(segment[order]) != 0) | (np.diff(d[order]) != 0)
+    group = np.cumsum(new) - 1
+    levelled = np.empty(values.size)
+    levelled[order] = (np.bincount(group, values[order]) / np.bincount(group))[group]
+    return levelled

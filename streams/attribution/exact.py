@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import AttributionError
-from streams.attribution.games import CountedGame, Game
+from streams.attribution.games import CountedGame, Game, level_twins
 
 __all__ = ["MAX_PLAYERS", "enumerate_values", "exact"]
 
@@ -41,7 +41,7 @@ def enumerate_values(game: CountedGame) -> Floats:
         pairs = energy.reshape(-1, 2, 2**i)
         before = size.reshape(-1, 2, 2**i)[:, 0]
         values[i] = float(np.sum(weight[before] * (pairs[:, 1] - pairs[:, 0])))
-    return values
+    return level_twins(values, game.twins())
 
 
 def coalition_weights(n: int) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import AttributionError
 
-__all__ = ["CountedGame", "Estimate", "Game", "SumGame"]
+__all__ = ["CountedGame", "Estimate", "Game", "SumGame", "level_twins"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -103,6 +103,13 @@ class CountedGame:
             values[start : start + block] = self.of_coalitions(members.reshape(-1, n)).reshape(-1, sizes.size)
         return values
 
+    def twins(self) -> Ints | None:
+        """(n,) a number for each kind of player, by equal features; None where all differ or none are known."""
+        if self.features is None:
+            return None
+        kinds, index = np.unique(self.features, axis=0, return_inverse=True)
+        return None if kinds.shape[0] == self.n else index.reshape(-1)
+
     def _checked(self, answer: Floats, shape: tuple[int, ...]) -> Floats:
         values = np.asarray(answer, np.float64)
         if values.shape != shape:
@@ -113,6 +120,14 @@ class CountedGame:
             raise AttributionError("v returned NaN or infinity: only numbers can be split")
         self.evaluations += values.size
         return values
+
+
+def level_twins(values: Floats, twins: Ints | None) -> Floats:
+    """Give players of one kind the mean of their values (..., n), so that rounding or chance tells none apart."""
+    if twins is None:
+        return values
+    kinds = (twins[:, None] == np.arange(int(twins.max()) + 1)).astype(np.float64)
+    return np.asarray((values @ (kinds / kinds.sum(axis=0)))[..., twins])
 
 
 def _checked_features(features: Floats, n: int) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import AttributionError
 from streams.attribution.certificates import MAX_SINGLED_OUT, certify
-from streams.attribution.counted import equals_shares
+from streams.attribution.counted import equals_shares, level_equals
 from streams.attribution.ridge import ridge_shares
 from streams.attribution.trace import IterationSums, Trace, totals
 
@@ -158,7 +158,7 @@ def _wide_singled_out(
             closed[same] = True
     shares.slope[candidate[closed]] = slope[closed]
     done = closed[row]
-    shares.wide[chosen[done]] = wide[row[done], column[done]]
+    shares.wide[chosen[done]] = level_equals(wide[row[done], column[done]], row[done], d_wide[chosen[done]])
     still = open_.copy()
     still[candidate[closed]] = False
     return still

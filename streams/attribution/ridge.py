@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.attribution.certificates import MAX_SINGLED_OUT, certify
-from streams.attribution.counted import equals_shares
+from streams.attribution.counted import equals_shares, level_equals
 from streams.attribution.series import hinge_series
 from streams.attribution.trace import totals
 
@@ -31,7 +31,8 @@ def ridge_shares(d: Floats, starts: Ints, threshold: float) -> tuple[Floats, Flo
             shares, errors[start:end] = hinge_series(part, threshold)
             series += bool(errors[start:end].any())
         values[start:end] = shares
-    return values, errors, series
+    segment = np.repeat(np.arange(starts.size), ends - starts)
+    return level_equals(values, segment, d), level_equals(errors, segment, d), series
 
 
 def _largest_singled_out(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import AttributionError
 from streams.attribution.exact import enumerate_values
-from streams.attribution.games import CountedGame, Estimate, Game
+from streams.attribution.games import CountedGame, Estimate, Game, level_twins
 from streams.attribution.surrogates import Borders, Surrogate, collapsed, counted_borders, nothing
 
 __all__ = ["sample"]
@@ -61,8 +61,9 @@ def sample(
     rng = np.random.default_rng(seed)
     borders = _borders(game)
     surrogate = _choose(game, borders, rng)
-    twins = _twins(game)
+    twins = game.twins()
     known, total = _known_part(game, borders, surrogate)
+    known = level_twins(known, twins)
     cap = max_permutations // 2
     looks = 1 + max(0, ceil(log2(cap / _FIRST_PAIRS)))
     pairs = min(_FIRST_PAIRS, cap)
@@ -136,9 +137,7 @@ def _pair_means(
     """
     orders = _antithetic(rng, pairs, game.n)
     means = _inner_means(_with_borders(game, borders, orders) - surrogate.of_prefixes(orders), orders)
-    if twins is not None:
-        kinds = (twins[:, None] == np.arange(int(twins.max()) + 1)).astype(np.float64)
-        means = (means @ (kinds / kinds.sum(axis=0)))[:, twins]
+    means = level_twins(means, twins)
     return np.asarray(means + (total - means.sum(axis=1, keepdims=True)) / game.n)
 
 
@@ -170,14 +169,6 @@ def _antithetic(rng: np.random.Generator, pairs: int, n: int) -> Ints:
     """(2 pairs, n) uniform permutations, then each of them reversed."""
     orders = rng.permuted(np.broadcast_to(np.arange(n), (pairs, n)), axis=1)
     return np.concatenate([orders, orders[:, ::-1]])
-
-
-def _twins(game: CountedGame) -> Ints | None:
-    """(n,) a number for each kind of player, by equal features; None where all differ or nothing is known."""
-    if game.features is None:
-        return None
-    kinds, index = np.unique(game.features, axis=0, return_inverse=True)
-    return None if kinds.shape[0] == game.n else index.reshape(-1)
 
 
 def _half_widths(found: Floats, alpha: float) -> Floats:

@@ -57,9 +57,14 @@ def by_kinds(features: Floats, value: Callable[[Floats], Floats]) -> Floats:
     for kind in range(count.size):
         gain = np.diff(energy, axis=kind)
         others = [c - 1 if j == kind else c for j, c in enumerate(count.tolist())]
-        total = 0.0
-        for at in itertools.product(*[range(c + 1) for c in others]):
-            ways = math.prod(math.comb(c, a) for c, a in zip(others, at, strict=True))
-            total += ways / (n * math.comb(n - 1, sum(at))) * gain[at]
+        # Chance of these predecessors: ways to pick them, over n · C(n-1, their number).
+        weight = np.array([1.0 / (n * math.comb(n - 1, s)) for s in range(n)])
+        size = np.zeros([1] * count.size, np.int64)
+        ways = np.ones([1] * count.size)
+        for axis, c in enumerate(others):
+            along = [-1 if j == axis else 1 for j in range(count.size)]
+            size = size + np.arange(c + 1).reshape(along)
+            ways = ways * np.array([float(math.comb(c, a)) for a in range(c + 1)]).reshape(along)
+        total = float(np.sum(ways * weight[size] * gain))
         values[index == kind] = total
     return values
