@@ -14,7 +14,7 @@ from schemas.errors import AttributionError
 from streams.attribution import shapley
 from streams.attribution.games import Game
 
-__all__ = ["ENUMERATED", "Truth", "all_coalitions", "counterfactual_shapley", "leave_one_out", "lookup"]
+__all__ = ["ENUMERATED", "Truth", "all_coalitions", "counterfactual_shapley", "lookup"]
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -62,15 +62,6 @@ def counterfactual_shapley(
     values = iteration_shapley(run) + rest.values
     target = rel_tol * np.maximum(np.abs(values), 0.1 * run.total_g / n)
     return Truth(values, rest.half_widths, rest.evaluations, bool((rest.half_widths <= target).all()))
-
-
-def leave_one_out(game: CounterfactualGame) -> Floats:
-    """(n,) v(N) − v(N without i): n + 1 simulations."""
-    n = game.players
-    members = np.ones((n + 1, n), np.bool_)
-    members[np.arange(n), np.arange(n)] = False
-    values = game(members)
-    return np.asarray(values[n] - values[:n], np.float64)
 
 
 def all_coalitions(n: int) -> Bools:

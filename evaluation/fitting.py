@@ -1,8 +1,11 @@
-"""Fits the attribution library's energy model to a run's windows, as a provider does who has only a meter.
+"""The energy model that a provider would have: fitted to the run's accounting windows, as the pipeline fits it.
 
-Only sums over accounting windows are used, never the energy of an iteration: that is what the counters give.
+Only sums over windows are used, never the energy of an iteration: that is what the counters give. A run too
+short or too even for a fit gets the prior from the model's shape and the GPU's data sheet, as a new engine does.
 """
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,36 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.runs import Run, Segment
+from producers.simulation.engine_types import EngineType
 from schemas.errors import AttributionError
 from streams.attribution import EnergyModel
-from streams.attribution.features import KNEES
-from streams.attribution.trace import iteration_sums
+from streams.attribution.features import modelled_energy, window_features
+from streams.attribution.fit import fit_energy_model as fit_windows
 
 __all__ = ["WINDOW_US", "FittedModel", "fit_energy_model", "windows_of"]
 
-Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
 
 WINDOW_US: Final = 5_000_000
 """The accounting window of the pipeline."""
-_COLUMNS: Final = (
-    "fixed_j",
-    "request_j",
-    "prefill_token_j",
-    "context_token_j",
-    "attention_j",
-    "experts_j",
-    "excess_token_j",
-)
 
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """An energy model and how well it fits."""
+    """An energy model and how well it describes the run."""
 
     energy: EnergyModel
+    source: str
+    """`fit` or `prior`."""
     median_error: float
-    """Median relative error of a window's energy."""
+    """Median relative error of a window's energy; held out, where fitted."""
     windows: int
 
 
@@ -49,77 +45,48 @@ def windows_of(segment: Segment) -> Int64s:
 
 
 def fit_energy_model(run: Run) -> FittedModel:
-    """Non-negative least squares of relative error over windows, for each candidate knee; the best one wins."""
+    """Fit to the run's windows, or fall back to the prior where they cannot carry a fit."""
     engine = run.system.engine
-    fraction = 0.0 if engine.experts is None else engine.experts.active / engine.experts.total
-    best: tuple[float, Floats, int] | None = None
-    energy, features = _window_sums(run, fraction)
-    busy = energy > 0
-    scaled = energy[busy]
-    for knee, excess in enumerate(features[len(_COLUMNS) - 1 :]):
-        design = np.column_stack([*features[: len(_COLUMNS) - 1], excess])[busy] / scaled[:, None]
-        coefficients = _non_negative(design, np.ones(len(scaled)))
-        residual = design @ coefficients - 1.0
-        error = float(np.sum(residual**2))
-        if best is None or error < best[0] - 1e-12:
-            best = (error, coefficients, knee)
-    if best is None or not len(scaled):
-        raise AttributionError("no window has energy: an energy model needs a run with at least one request")
-    _, coefficients, knee = best
-    design = np.column_stack([*features[: len(_COLUMNS) - 1], features[len(_COLUMNS) - 1 + knee]])[busy]
-    values = dict(zip(_COLUMNS, coefficients.tolist(), strict=True))
-    # A mixture's share of experts per token is known from its descriptor, not fitted.
-    model = EnergyModel(**values, expert_fraction=fraction, knee_tokens=float(KNEES[knee]))
-    error = float(np.median(np.abs(design @ coefficients / scaled - 1.0)))
-    return FittedModel(model, error, int(busy.sum()))
+    features, energy_j = _windows(run)
+    try:
+        fit = fit_windows(features, energy_j, expert_fraction=_expert_fraction(engine))
+    except AttributionError:
+        model = _prior(engine)
+        modelled = np.array([modelled_energy(model, window) for window in features])
+        return FittedModel(model, "prior", float(np.median(np.abs(modelled / energy_j - 1.0))), len(features))
+    return FittedModel(fit.model, "fit", fit.held_out_error, fit.windows)
 
 
-def _window_sums(run: Run, expert_fraction: float) -> tuple[Floats, list[Floats]]:
-    """(W,) joules and the features (W,) each: `_COLUMNS` without the last, then one excess per knee."""
-    windows = int((max(run.end_us, 1) - 1) // WINDOW_US) + 1
-    energy = np.zeros(windows)
-    features = [np.zeros(windows) for _ in range(len(_COLUMNS) - 1 + len(KNEES))]
+def _windows(run: Run) -> tuple[list[Mapping[str, float]], NDArray[np.float64]]:
+    """Features and joules of every window with iterations; one that crosses two segments is added up."""
+    fraction = _expert_fraction(run.system.engine)
+    sums: defaultdict[int, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+    joules: defaultdict[int, float] = defaultdict(float)
     for segment in run.segments():
-        sums = iteration_sums(segment.trace)
         window = windows_of(segment)
-        energy += np.bincount(window, segment.energy_j, windows)
-        columns = [
-            (sums.requests > 0).astype(np.float64),
-            sums.requests,
-            sums.tokens - sums.requests,
-            sums.context,
-            sums.attention,
-            1.0 - (1.0 - expert_fraction) ** sums.tokens,
-            *(np.maximum(0.0, sums.tokens - knee) for knee in KNEES),
-        ]
-        for feature, column in zip(features, columns, strict=True):
-            feature += np.bincount(window, column, windows)
-    return energy, features
+        for number in np.unique(window).tolist():
+            inside = window == number
+            joules[number] += float(segment.energy_j[inside].sum())
+            part = window_features(
+                segment.trace.reweighted(inside.astype(np.float64)), expert_fraction=fraction
+            )
+            for name, value in part.items():
+                sums[number][name] += value
+    return [dict(sums[number]) for number in joules], np.array(list(joules.values()))
 
 
-def _non_negative(design: Floats, target: Floats) -> Floats:
-    """The x ≥ 0 with the smallest ‖design x − target‖, by active sets (Lawson and Hanson 1974, chapter 23)."""
-    scale = np.sqrt((design**2).sum(axis=0))
-    used = scale > 0
-    A = np.divide(design, scale, out=np.zeros_like(design), where=used)
-    x = np.zeros(A.shape[1])
-    active = np.zeros(A.shape[1], np.bool_)
-    gradient = A.T @ target
-    for _ in range(3 * A.shape[1]):
-        free = ~active & used & (gradient > 1e-10 * np.abs(target).sum())
-        if not free.any():
-            break
-        active[np.argmax(np.where(free, gradient, -np.inf))] = True
-        while True:
-            solution = np.zeros_like(x)
-            solution[active] = np.linalg.lstsq(A[:, active], target, rcond=None)[0]
-            below = active & (solution <= 0)
-            if not below.any():
-                break
-            step = float(np.min(x[below] / np.maximum(x[below] - solution[below], 1e-300)))
-            x = x + step * (solution - x)
-            active &= ~(below & (x <= 1e-15))
-        x = solution
-        gradient = A.T @ (target - A @ x)
-    unscaled: Floats = np.divide(x, scale, out=np.zeros_like(x), where=used)
-    return unscaled
+def _expert_fraction(engine: EngineType) -> float:
+    return 0.0 if engine.experts is None else engine.experts.active / engine.experts.total
+
+
+def _prior(engine: EngineType) -> EnergyModel:
+    experts = engine.experts
+    return EnergyModel.prior(
+        weight_bytes=engine.weight_bytes,
+        kv_bytes_per_token=engine.kv_bytes_per_token,
+        gpu=engine.gpu_model,
+        gpus=engine.gpus,
+        expert_weight_bytes=0.0 if experts is None else experts.weight_bytes,
+        experts_active=0 if experts is None else experts.active,
+        experts_total=0 if experts is None else experts.total,
+    )

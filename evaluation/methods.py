@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from evaluation import naive, shapley_methods
 from evaluation.coalitions import game_of
-from evaluation.counterfactual import leave_one_out
 from evaluation.fitting import FittedModel
 from evaluation.runs import Run
 from schemas.errors import ConfigurationError
+from streams.attribution import baselines
 
 __all__ = ["ALL", "ENTRY_POINTS", "Method", "MethodSettings", "charge", "parse_methods"]
 
@@ -148,7 +148,12 @@ def _plain(title: str, function: Callable[[Run], Floats]) -> Callable[..., Metho
 
 def _leave_one_out(name: str, given: _Arguments, settings: MethodSettings) -> Method:
     del given
-    return Method(name, "leave-one-out", lambda run, _: leave_one_out(game_of(run, pool=settings.pool)))
+
+    def attribute(run: Run, seed: int) -> Floats:
+        del seed
+        return baselines.leave_one_out(game_of(run, pool=settings.pool), len(run.requests))
+
+    return Method(name, "leave-one-out", attribute)
 
 
 def _exact(name: str, given: _Arguments, settings: MethodSettings) -> Method:

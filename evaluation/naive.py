@@ -1,6 +1,7 @@
-"""The methods in use today: a run's carbon in proportion to something that is easy to count.
+"""The methods in use today, on a run: its carbon in proportion to something that is easy to count.
 
-All charge the whole of the run's shared carbon (they are efficient); they differ in whom.
+All charge the whole of the run's shared carbon (they are efficient); they differ in whom. The formulas are the
+attribution library's baselines; this says what they are given.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.runs import Run
+from streams.attribution import baselines
 
 __all__ = [
     "Prices",
@@ -19,8 +21,6 @@ __all__ = [
     "per_time",
     "per_token",
     "per_utilisation",
-    "proportional",
-    "token_loads",
 ]
 
 Floats = NDArray[np.float64]
@@ -35,24 +35,10 @@ class Prices:
     output_per_million: float = 10.0
 
 
-def proportional(total: float, loads: Floats) -> Floats:
-    """(R,) `total` in proportion to `loads`; equally where nobody has any."""
-    whole = float(loads.sum())
-    return total * loads / whole if whole > 0 else np.full(len(loads), total / max(len(loads), 1))
-
-
-def token_loads(prompt_tokens: Floats, output_tokens: Floats, w1: float, w2: float) -> Floats:
-    """w1·p + w2·d of each request (Li et al.)."""
-    return w1 * np.asarray(prompt_tokens, np.float64) + w2 * np.asarray(output_tokens, np.float64)
-
-
 def per_token(run: Run, w1: float, w2: float) -> Floats:
     """Token-based: in proportion to w1·prompt + w2·output tokens over the whole run (Li et al.)."""
     requests = run.requests
-    loads = token_loads(
-        requests.prompt_tokens.astype(np.float64), requests.output_tokens.astype(np.float64), w1, w2
-    )
-    return proportional(run.total_g, loads)
+    return baselines.per_token(run.total_g, requests.prompt_tokens, requests.output_tokens, w1=w1, w2=w2)
 
 
 def per_price(run: Run, prices: Prices) -> Floats:
@@ -60,23 +46,24 @@ def per_price(run: Run, prices: Prices) -> Floats:
     cached = run.cached_tokens.astype(np.float64)
     fresh = run.requests.prompt_tokens - cached
     bill = prices.input_per_million * fresh + prices.cached_per_million * cached
-    return proportional(run.total_g, bill + prices.output_per_million * run.requests.output_tokens)
+    bill = bill + prices.output_per_million * run.requests.output_tokens
+    return run.total_g * bill / float(bill.sum())
 
 
 def per_request(run: Run) -> Floats:
     """The same for everybody."""
-    return proportional(run.total_g, np.ones(len(run.requests)))
+    return baselines.per_request(run.total_g, len(run.requests))
 
 
 def per_time(run: Run) -> Floats:
     """In proportion to the time from a request's first iteration to its last."""
-    return proportional(run.total_g, _seconds(run))
+    return baselines.time_share(run.total_g, _seconds(run))
 
 
 def per_provision(run: Run) -> Floats:
     """In proportion to what is set aside: KV memory for prompt and output, times the time in the engine."""
     tokens = run.requests.prompt_tokens.astype(np.float64) + run.requests.output_tokens
-    return proportional(run.total_g, tokens * _seconds(run))
+    return baselines.provisioned(run.total_g, tokens * _seconds(run))
 
 
 def per_utilisation(run: Run) -> Floats:

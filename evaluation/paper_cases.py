@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.counterfactual import lookup
-from evaluation.naive import proportional, token_loads
-from streams.attribution import shapley
+from streams.attribution import baselines, shapley
 
 __all__ = ["LeaveOneOutCase", "TokenCase", "leave_one_out_case", "token_case"]
 
@@ -44,8 +43,10 @@ class TokenCase:
 def leave_one_out_case() -> LeaveOneOutCase:
     """C(∅) = 30, C({i}) = 40, C({1,2}) = 42."""
     carbon = np.array([30.0, 40.0, 40.0, 42.0])  # ∅, {1}, {2}, {1,2}
-    charges = (float(carbon[3] - carbon[2]), float(carbon[3] - carbon[1]))
-    first, second = shapley.exact(lookup(carbon - carbon[0], 2), 2).tolist()
+    game = lookup(carbon - carbon[0], 2)
+    one, two = baselines.leave_one_out(game, 2).tolist()
+    charges = (float(one), float(two))
+    first, second = shapley.exact(game, 2).tolist()
     return LeaveOneOutCase(charges, float(carbon[3]) - sum(charges), (first, second), float(carbon[0]))
 
 
@@ -53,8 +54,8 @@ def token_case(tokens_a: float = 1.0) -> TokenCase:
     """Rates 2 and 5 per token; client a sends T_a tokens in both periods, client b T_a and 5·T_a."""
     rates = np.array([2.0, 5.0])
     tokens = np.array([[tokens_a, tokens_a], [tokens_a, 5.0 * tokens_a]])  # [period, client]
-    loads = np.array([token_loads(period, np.zeros(2), 1.0, 1.0) for period in tokens])
     carbon = rates * tokens.sum(axis=1)
-    alone = [proportional(float(c), load) for c, load in zip(carbon, loads, strict=True)]
-    together = proportional(float(carbon.sum()), loads.sum(axis=0))
+    no_output = np.zeros(2)
+    alone = [baselines.per_token(float(c), load, no_output) for c, load in zip(carbon, tokens, strict=True)]
+    together = baselines.per_token(float(carbon.sum()), tokens.sum(axis=0), no_output)
     return TokenCase(float(alone[0][0] + alone[1][0]) / tokens_a, float(together[0]) / tokens_a)

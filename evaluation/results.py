@@ -53,8 +53,10 @@ class RunFacts:
     operational_g: float
     embodied_g: float
     """What of the shared carbon is charged by time."""
+    model_source: str
+    """Where the provider's energy model is from: fit or prior."""
     fit_error_percent: float
-    """Median error of the provider's energy model per window."""
+    """Its median error per window; held out, where fitted."""
     best_token_weight: float
     """w2 at w1 = 1."""
 

@@ -152,6 +152,7 @@ def _facts(run: Run, settings: MethodSettings) -> RunFacts:
         idle_g=run.idle_g,
         operational_g=run.total_g - by_time,
         embodied_g=by_time,
+        model_source=settings.fitted.source,
         fit_error_percent=100.0 * settings.fitted.median_error,
         best_token_weight=settings.best_weights[1],
     )

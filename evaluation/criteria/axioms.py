@@ -50,7 +50,7 @@ class Verdict:
 
 def check_axioms(names: Sequence[str], best_weights: tuple[float, float], *, seed: int) -> list[Verdict]:
     """Every method of `names` and the two truths, on every axiom."""
-    fitted = FittedModel(EnergyModel(fixed_j=_ITERATION_J), median_error=0.0, windows=0)
+    fitted = FittedModel(EnergyModel(fixed_j=_ITERATION_J), "fit", median_error=0.0, windows=0)
     methods = (*_truths(), *parse_methods(names, MethodSettings(fitted, best_weights)))
     checks: tuple[Callable[[Method, int], Verdict], ...] = (_efficiency, _symmetry, _null_player, _linearity)
     return [check(method, seed) for method in methods for check in checks]

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from evaluation import counterfactual
 from evaluation.carbon import Carbon, Signal, constant
 from evaluation.coalitions import game_of, workers
-from evaluation.counterfactual import all_coalitions, counterfactual_shapley, leave_one_out, lookup
+from evaluation.counterfactual import all_coalitions, counterfactual_shapley, lookup
 from evaluation.runs import System, run_system
 from producers.simulation.engine_types import EngineType, engine_type
 from producers.simulation.physics import energy_j, iteration_ps, timing
 from producers.simulation.requests import Requests, from_columns
 from schemas.errors import AttributionError
+from streams.attribution.baselines import leave_one_out
 
 CI = Signal(np.array([0, 60_000, 250_000]), np.array([500.0, 90.0, 300.0]))
 EMBODIED_G_PER_S = 0.02
@@ -165,7 +166,7 @@ def test_leave_one_out_is_the_difference_that_a_request_makes():
     engine = run.system.engine
     rows = [(0, 40, 12), (0, 200, 5), (30_000, 90, 20)]
     expected = [walked(engine, rows) - walked(engine, rows[:i] + rows[i + 1 :]) for i in range(3)]
-    np.testing.assert_allclose(leave_one_out(game_of(run)), expected, rtol=1e-9)
+    np.testing.assert_allclose(leave_one_out(game_of(run), 3), expected, rtol=1e-9)
 
 
 def test_a_table_of_values_of_the_wrong_size_is_refused():

@@ -31,7 +31,7 @@ FLAT = replace(
     prefill_ms_per_pair=0.0,
 )
 SYSTEM = System(FLAT, Carbon(constant(400.0), constant(0.0)))
-SETTINGS = MethodSettings(FittedModel(EnergyModel(fixed_j=36.0), 0.0, 0), (1.0, 4.0))
+SETTINGS = MethodSettings(FittedModel(EnergyModel(fixed_j=36.0), "fit", 0.0, 0), (1.0, 4.0))
 
 BROKEN = {
     "counterfactual Shapley": set(),

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from evaluation.carbon import Carbon, constant
 from evaluation.criteria.fairness import distance, grouped, relative_errors
-from evaluation.fitting import fit_energy_model
+from evaluation.fitting import FittedModel, fit_energy_model
 from evaluation.methods import MethodSettings, charge, parse_methods
 from evaluation.runs import System, run_system
 from evaluation.table_games import iteration_shapley
 from producers.simulation.engine_types import engine_type
 from producers.simulation.requests import from_columns
+from streams.attribution import EnergyModel
 
 SYSTEM = System(engine_type("llama-3.1-8b-h100"), Carbon(constant(400.0), constant(0.01)))
 VALUES = st.lists(st.floats(0.01, 100), min_size=1, max_size=30).map(np.array)
@@ -57,7 +58,8 @@ def test_an_equal_split_of_identical_requests_is_fair():
 
 
 def test_a_model_that_is_the_truth_gives_the_truth():
-    """The closed form with a fitted model is exact where the engine's tables are the model's own terms."""
+    """The closed form is exact where the engine's tables are the model's own terms."""
+    known = EnergyModel(fixed_j=2.75, request_j=0.25)
     flat = replace(
         SYSTEM.engine,
         batches=np.array([1.0, 510.0]),
@@ -71,7 +73,7 @@ def test_a_model_that_is_the_truth_gives_the_truth():
     )
     requests = from_columns([0, 100_000, 9_000_000], [1, 1, 1], [400, 700, 300])
     run = run_system(requests, System(flat, Carbon(constant(400.0), constant(0.0))))
-    (method,) = parse_methods(["shapley"], MethodSettings(fit_energy_model(run), (1.0, 1.0)))
+    (method,) = parse_methods(["shapley"], MethodSettings(FittedModel(known, "fit", 0.0, 0), (1.0, 1.0)))
     found = distance(charge(method, run, 1), iteration_shapley(run))
     assert found.worst_percent < 0.2  # a prefill row has no decode row's cost in the tables, but in the model
 
