@@ -163,6 +163,9 @@ def _next_due(group: Group, rules: WindowRules, read_to_ns: int) -> tuple[int, i
         patience_ns = max(_patience_ns(stream, rules) for stream in silent)
         if _heard_until(group, read_to_ns) < end_ns + patience_ns:
             return None
+        # A replay brings minutes of events within a second: silence must last as long by the log's own clock.
+        if read_to_ns < _first_heard_ns(group, end_ns) + patience_ns:
+            return None
     return start_ns, end_ns, silent
 
 
@@ -176,6 +179,18 @@ def _heard_until(group: Group, read_to_ns: int) -> int:
         if held.arrival_ns <= read_to_ns
     )
     return max((*energy, *iterations), default=0)
+
+
+def _first_heard_ns(group: Group, end_ns: int) -> int:
+    """When the first frame arrived that knows of time beyond the window's end."""
+    energy = (held.arrival_ns for held in group.energy if held.frame.watermark_ns >= end_ns)
+    iterations = (
+        held.arrival_ns
+        for frames in group.iterations.values()
+        for held in frames
+        if held.frame.watermark_ns >= end_ns
+    )
+    return min((*energy, *iterations), default=0)
 
 
 def close_window(group: Group, start_ns: int, end_ns: int, silent: Collection[str] = ()) -> ClosedWindow:
@@ -193,7 +208,8 @@ def close_window(group: Group, start_ns: int, end_ns: int, silent: Collection[st
     for engine in _engines(group, start_ns, end_ns):
         found = engine_gaps(
             engine,
-            [held.frame for held in group.iterations.get(engine, ())],
+            # Earlier frames may be forgotten or not, by the time of the flush: they must not matter.
+            [held.frame for held in group.iterations.get(engine, ()) if held.frame.end_ns > start_ns],
             metered,
             [(left, right) for _, owner, left, right in loads if owner == engine],
             window,

@@ -232,6 +232,7 @@ class Shell:
         overdue = pipeline.overdue()
         if not overdue:
             return
+        now_ns = time.time_ns()
         try:
             asked = [(topic, partition) for partition in overdue for topic in _PARTNER]
             ends = await self._on_thread(self._frontier.ends, asked)
@@ -240,7 +241,7 @@ class Shell:
             return
         for (topic, partition), end in ends.items():
             if pipeline.position(topic, partition) >= end:
-                pipeline.log_read(topic, partition, overdue[partition])
+                pipeline.log_read(topic, partition, max(now_ns, overdue[partition]))
 
     async def commit_forever(self, stopping: Callable[[], bool]) -> None:
         """Every commit interval commit what was released; a broker that is slow holds no flush up."""

@@ -144,3 +144,14 @@ def test_what_is_forgotten_is_never_needed_again():
     assert closed == kept
     assert len(forgetful.energy) < 8
     assert sum(map(len, forgetful.iterations.values())) < 8
+
+
+def test_a_replay_that_brings_minutes_within_a_second_makes_no_stream_silent():
+    """The log's own clock must have run for the wait, too: one topic may be read, or written, after another."""
+    metered = [energy_frame(s, s + 0.5, sequence=n) for n, s in enumerate(np.arange(0, 60, 0.5))]
+    group = Group(GROUP, 0)
+    for offset, frame in enumerate(metered):
+        group.hold_energy(Held(frame, offset, T0 + offset))
+    arrived_ns = T0 + len(metered)
+    assert list(due_windows(group, RULES, read_to_ns=arrived_ns + SECOND)) == []
+    assert bounds(list(due_windows(group, RULES, read_to_ns=arrived_ns + 11 * SECOND)))[0] == (0, 5)
