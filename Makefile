@@ -42,3 +42,9 @@ bench-frames: setup  ## size and speed of the frame codecs beside the obvious al
 
 bench-stream: setup  ## one worker core from Kafka bytes to durable rows, beside a plain consumer; latency (6 min)
 	@tools/uv run --frozen --all-extras python -m benchmarks.stream
+
+bench-evaluate: setup  ## the evaluation: simulated rows, counterfactual coalitions, memory (one minute)
+	@tools/uv run --frozen --all-extras python -m benchmarks.evaluate
+
+evaluate-docs: setup  ## run the evaluations of docs/evaluation.md and write its tables (half an hour)
+	@tools/uv run --frozen --all-extras python -m benchmarks.evaluate_docs
