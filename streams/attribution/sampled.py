@@ -5,6 +5,7 @@ and antithetic pairs of permutations estimate the rest. The border layers matter
 accuracy: without them a player that was never drawn first looks certain.
 """
 
+from dataclasses import dataclass
 from math import ceil, log, log2, sqrt
 from statistics import NormalDist
 from typing import Final
@@ -21,6 +22,7 @@ __all__ = ["sample"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 _ENUMERATED: Final = 16
 """2^16 coalitions of a vectorised v cost less than sampling to half a percent."""
@@ -28,10 +30,24 @@ _FIRST_PAIRS: Final = 100
 """Pairs before the first look: Student's t needs that many for marginals that are not normal."""
 _PILOT_PAIRS: Final = 8
 """Pairs that choose the surrogate, drawn apart from the main sample, so that the choice biases nothing."""
+_CLEARLY: Final = 0.25
+"""Part of the preferred surrogate's variance below which a pilot of a few pairs is believed against it."""
 _FLOOR: Final = 0.1
 """A player that gets less than a tenth of the mean is held to the accuracy of a tenth of the mean."""
 _HUMILITY: Final = 0.1
 """No half-width is reported below a tenth of its target: what no permutation has met may still exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the main sample needs, all of it fixed before its first permutation is drawn."""
+
+    borders: Borders
+    surrogate: Surrogate
+    usual: Floats
+    """(n,) each player's mean inner marginal of the residual, by the pilot."""
+    twins: Ints | None
+    """(n,) which players are the same."""
 
 
 def sample(
@@ -60,14 +76,14 @@ def sample(
         return Estimate(enumerate_values(game), np.zeros(n), 0, game.evaluations, True, seed)
     rng = np.random.default_rng(seed)
     borders = _borders(game)
-    surrogate = _choose(game, borders, rng)
     twins = game.twins()
-    known, total = _known_part(game, borders, surrogate)
-    known = level_twins(known, twins)
+    surrogate, usual = _choose(game, borders, rng)
+    plan = _Plan(borders, surrogate, level_twins(usual, twins), twins)
+    known = level_twins(_known_part(game, borders, surrogate), twins)
     cap = max_permutations // 2
     looks = 1 + max(0, ceil(log2(cap / _FIRST_PAIRS)))
     pairs = min(_FIRST_PAIRS, cap)
-    found = _pair_means(game, borders, surrogate, rng, pairs, total, twins)
+    found = _pair_means(game, plan, rng, pairs, game.whole - float(known.sum()))
     while True:
         values = known + found.mean(axis=0)
         target = rel_tol * np.maximum(np.abs(values), _FLOOR * abs(game.whole) / n)
@@ -76,7 +92,7 @@ def sample(
         if converged or pairs == cap:
             return Estimate(values, half_widths, 2 * pairs, game.evaluations, converged, seed)
         more = min(2 * pairs, cap) - pairs
-        found = np.concatenate([found, _pair_means(game, borders, surrogate, rng, more, total, twins)])
+        found = np.concatenate([found, _pair_means(game, plan, rng, more, game.whole - float(known.sum()))])
         pairs += more
 
 
@@ -95,63 +111,63 @@ def _borders(game: CountedGame) -> Borders:
     return Borders(game.of_coalitions(one), game.of_coalitions(~one))
 
 
-def _choose(game: CountedGame, borders: Borders, rng: np.random.Generator) -> Surrogate:
-    """The surrogate whose residual varies least from pair to pair over a pilot sample."""
+def _choose(game: CountedGame, borders: Borders, rng: np.random.Generator) -> tuple[Surrogate, Floats]:
+    """A surrogate and the usual marginals of its residual: the first candidate, unless a pilot sample shows
+    that another one's residual varies clearly less from pair to pair.
+    """
     orders = _antithetic(rng, _PILOT_PAIRS, game.n)
     energy = _with_borders(game, borders, orders)
-    candidates = [nothing(game.n), counted_borders(game, borders, energy[:, :-1].mean(axis=0))]
+    candidates = [counted_borders(game, borders, energy[:, :-1].mean(axis=0)), nothing(game.n)]
     if game.features is not None:
-        candidates.append(collapsed(game))
-    noise = [
-        float(_inner_means(energy - surrogate.of_prefixes(orders), orders).var(axis=0).sum())
-        for surrogate in candidates
-    ]
-    return candidates[int(np.argmin(noise))]
+        candidates.insert(0, collapsed(game))
+    usual, noise = [], []
+    for surrogate in candidates:
+        means, outer = _inner_means(energy - surrogate.of_prefixes(orders), orders)
+        usual.append(means.sum(axis=0) / np.maximum((~outer).sum(axis=0), 1))
+        noise.append(float(np.where(outer, 0.0, means - usual[-1]).var(axis=0).sum()))
+    best = int(np.argmin(noise))
+    chosen = best if noise[best] < _CLEARLY * noise[0] else 0
+    return candidates[chosen], usual[chosen]
 
 
-def _known_part(game: CountedGame, borders: Borders, surrogate: Surrogate) -> tuple[Floats, float]:
-    """(n,) the surrogate's values and the residual's exact border marginals; what the rest must sum to."""
+def _known_part(game: CountedGame, borders: Borders, surrogate: Surrogate) -> Floats:
+    """(n,) the surrogate's values and the residual's exact border marginals."""
     n = game.n
     # Row i starts with player i and ends with player i - 1.
     predicted = surrogate.of_prefixes((np.arange(n)[:, None] + np.arange(n)) % n)
     left_out = np.roll(predicted[:, n - 2], -1)
     first = borders.alone - predicted[:, 0]
     last = (game.whole - predicted[:, -1]) - (borders.without - left_out)
-    known = surrogate.values() + (first + last) / n
-    return known, game.whole - float(known.sum())
+    return surrogate.values() + (first + last) / n
 
 
-def _pair_means(
-    game: CountedGame,
-    borders: Borders,
-    surrogate: Surrogate,
-    rng: np.random.Generator,
-    pairs: int,
-    total: float,
-    twins: Ints | None,
-) -> Floats:
+def _pair_means(game: CountedGame, plan: _Plan, rng: np.random.Generator, pairs: int, total: float) -> Floats:
     """(pairs, n) mean residual marginal over a permutation and its reverse, inner positions only.
 
-    Each pair is shifted to its known sum `total`, and players that are the same are averaged: neither
-    changes the expectation, both take away noise.
+    Three things take away noise and change no expectation: a player at an outer position is given its usual
+    marginal, less what that comes to on average; players that are the same are averaged; each pair is
+    shifted to its known sum `total`.
     """
     orders = _antithetic(rng, pairs, game.n)
-    means = _inner_means(_with_borders(game, borders, orders) - surrogate.of_prefixes(orders), orders)
-    means = level_twins(means, twins)
+    energy = _with_borders(game, plan.borders, orders)
+    means, outer = _inner_means(energy - plan.surrogate.of_prefixes(orders), orders)
+    means = level_twins(means + plan.usual * (outer - 2.0 / game.n), plan.twins)
     return np.asarray(means + (total - means.sum(axis=1, keepdims=True)) / game.n)
 
 
-def _inner_means(residual: Floats, orders: Ints) -> Floats:
-    """(pairs, n) mean marginal of each player over a permutation and its reverse, first and last place left out.
+def _inner_means(residual: Floats, orders: Ints) -> tuple[Floats, Bools]:
+    """(pairs, n) mean marginal over a permutation and its reverse, 0 for the two players at its ends; who they are.
 
     `residual` (2 pairs, n): energy of every non-empty prefix of `orders`, the reversed ones after the others.
     """
+    pairs = residual.shape[0] // 2
     inner = np.zeros(residual.shape)
     inner[:, 1:-1] = np.diff(residual, axis=1)[:, :-1]
     marginals = np.empty(residual.shape)
     np.put_along_axis(marginals, orders, inner, axis=1)
-    pairs = residual.shape[0] // 2
-    return np.asarray((marginals[:pairs] + marginals[pairs:]) / 2.0)
+    outer = np.zeros((pairs, residual.shape[1]), np.bool_)
+    np.put_along_axis(outer, orders[:pairs, [0, -1]], True, axis=1)
+    return (marginals[:pairs] + marginals[pairs:]) / 2.0, outer
 
 
 def _with_borders(game: CountedGame, borders: Borders, orders: Ints) -> Floats:
