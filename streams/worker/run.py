@@ -9,6 +9,7 @@ import faust
 import uvloop
 from prometheus_client import start_http_server
 
+from schemas.frames import prepare
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
 from streams.ledger.sink import ClickHouseSink
@@ -44,6 +45,7 @@ def run_worker(settings: WorkerSettings) -> None:
     if settings.metrics_port:
         start_http_server(settings.metrics_port, registry=metrics.registry)
 
+    prepare()  # a second of Numba's loading that the first frame would pay
     uvloop.install()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
