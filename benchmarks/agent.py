@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "meters")]
+sys.path.insert(0, str(ROOT))
 
 from producers import wire  # noqa: E402 - after the path is set
 from producers.hooks.contract import Admission, EngineFacts, Entry, Step  # noqa: E402
@@ -121,7 +121,7 @@ def rss_mb(pid: int) -> float:
 
 def measure(kafka: str, seconds: float, speed: int) -> dict[str, object]:
     """Run the agent under load; returns the figures."""
-    import nvml_stub  # type: ignore[import-not-found, unused-ignore]
+    from tests.meters import nvml_stub
 
     folder = Path(tempfile.mkdtemp(prefix="wattledger-agent-bench-"))
     stub = nvml_stub.build(folder)

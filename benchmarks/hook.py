@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests" / "vllm"), str(ROOT / "tests" / "hooks")]
+sys.path.insert(0, str(ROOT))
 
 REQUESTS = 256
 ROUND = 300
@@ -31,8 +31,8 @@ def main() -> None:
     """Run and print one JSON object."""
     from producers.hooks import vllm as plugin
 
-    rig_module = importlib.import_module("scheduler_rig")
-    agent_module = importlib.import_module("fake_agent")
+    rig_module = importlib.import_module("tests.vllm.scheduler_rig")
+    agent_module = importlib.import_module("tests.hooks.fake_agent")
     folder = Path(tempfile.mkdtemp(prefix="wattledger-hook-bench-"))
     agent = agent_module.FakeAgent(folder / "agent.sock")
     os.environ["WATTLEDGER_SOCKET"] = str(agent.path)

@@ -28,6 +28,8 @@ LONGEST_PERIOD_NS: Final = 200_000_000
 """A counter that hardly moves is still read within every frame of 0.5 s."""
 HOST_PERIOD_NS: Final = 400_000_000
 """Between readings of what has no steps: RAPL, integrated power, the parametric host."""
+LESSONS: Final = 4
+"""Steps in a row from which a counter's period is learnt."""
 RETRY_NS: Final = 1_000_000_000
 SLOWEST_RETRY_NS: Final = 30_000_000_000
 
@@ -40,8 +42,8 @@ class Probe:
     period_ns: int = PERIOD_NS
     last: Reading | None = None
     """The latest reading, changed or not."""
-    noted_ns: int = 0
-    """The latest instant reported."""
+    stepped_ns: int = 0
+    """The latest step that was watched; 0 for none."""
     watching: bool = False
     """Read on every tick until it changes."""
     gaps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=9))
@@ -76,13 +78,11 @@ class Probe:
         elif before is None or fresh_counter:
             self.due_ns = reading.time_ns + TICK_NS
             self._note(reading, reading.time_ns)
-            self.watching = True
+            self.stepped_ns, self.watching = 0, True
         elif self.watching and reading.energy_uj != before.energy_uj:
             at_ns = (before.time_ns + reading.time_ns) // 2
-            self._learn(at_ns)
             self._note(reading, at_ns)
-            self.watching = False
-            self.due_ns = at_ns + self.period_ns * STRIDE - self.period_ns // 4
+            self._stepped(at_ns)
         else:
             self.watching = True
             self.due_ns = reading.time_ns + TICK_NS
@@ -100,21 +100,32 @@ class Probe:
         """Changes before the end of a frame; where there were none, the counter as it stands."""
         taken = [reading for reading in self.fresh if reading.time_ns < upto_ns]
         self.fresh = self.fresh[len(taken) :]
-        if not taken and self.last is not None and not self.failures and self.last.time_ns < upto_ns:
+        if not taken and self.last is not None and not self.failures and self.last.time_ns <= upto_ns:
             taken = [self.last]
         return taken
 
     def _note(self, reading: Reading, at_ns: int) -> None:
-        self.noted_ns = at_ns
         self.fresh.append(Reading(reading.meter, at_ns, reading.energy_uj))
 
-    def _learn(self, at_ns: int) -> None:
-        """The period, from the time since the last watched step: whole steps, of a length not far from known."""
-        since_ns = at_ns - self.noted_ns
-        steps = max(1, round(since_ns / self.period_ns))
-        self.gaps_ns.append(since_ns // steps)
-        median_ns = sorted(self.gaps_ns)[len(self.gaps_ns) // 2]
-        self.period_ns = max(SHORTEST_PERIOD_NS, min(LONGEST_PERIOD_NS, median_ns))
+    def _stepped(self, at_ns: int) -> None:
+        """Learn the period, first from steps in a row, then from every STRIDE-th; choose when to look again."""
+        since_ns, self.stepped_ns = at_ns - self.stepped_ns, at_ns
+        stride = STRIDE if self.known else 1
+        if self.known and abs(since_ns - stride * self.period_ns) > self.period_ns // 2:
+            # Not where it was expected: the period has changed, or the power was off. Begin anew.
+            self.gaps_ns.clear()
+        elif since_ns < at_ns:
+            self.gaps_ns.append(since_ns // stride)
+            median_ns = sorted(self.gaps_ns)[len(self.gaps_ns) // 2]
+            self.period_ns = max(SHORTEST_PERIOD_NS, min(LONGEST_PERIOD_NS, median_ns))
+        self.watching = not self.known
+        away_ns = STRIDE * self.period_ns - self.period_ns // 4
+        self.due_ns = at_ns + (away_ns if self.known else 0)
+
+    @property
+    def known(self) -> bool:
+        """Whether the counter's period has been learnt."""
+        return len(self.gaps_ns) >= LESSONS
 
 
 def read_due(probes: list[Probe], clock: Clock) -> None:

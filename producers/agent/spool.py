@@ -85,6 +85,7 @@ class Spool:
     def __init__(self, path: Path, max_bytes: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._max_bytes = max_bytes
+        self._thinned_to = 0
         # Transactions are begun here by hand: the module's own begin too late for "facts and frames at once".
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -149,7 +150,7 @@ class Spool:
         """Give up the oldest detail until the spool is within its limit; returns the sums of what went."""
         lost: list[Lost] = []
         while self.bytes > self._max_bytes:
-            gone = self._give_up(Worth.DETAIL, every=1) or self._give_up(Worth.ENERGY, every=2)
+            gone = self._give_up(Worth.DETAIL, 0, every=1)[0] or self._thin_energy()
             if not gone:
                 break
             lost += gone
@@ -161,14 +162,24 @@ class Spool:
         """Close the database."""
         self._db.close()
 
-    def _give_up(self, worth: Worth, every: int) -> list[Lost]:
+    def _thin_energy(self) -> list[Lost]:
+        """Every second frame from where the last thinning ended; from the oldest again after the newest."""
+        lost, upto = self._give_up(Worth.ENERGY, self._thinned_to, every=2)
+        if not lost and self._thinned_to:
+            lost, upto = self._give_up(Worth.ENERGY, 0, every=2)
+        self._thinned_to = upto
+        return lost
+
+    def _give_up(self, worth: Worth, after: int, *, every: int) -> tuple[list[Lost], int]:
         with closing(
             self._db.execute(
-                "SELECT id, stream, length(value), time_ns FROM messages WHERE worth = ? ORDER BY id LIMIT ?",
-                (worth, FOLD_BATCH),
+                "SELECT id, stream, length(value), time_ns FROM messages WHERE worth = ? AND id > ? "
+                "ORDER BY id LIMIT ?",
+                (worth, after, FOLD_BATCH),
             )
         ) as cursor:
-            rows = cursor.fetchall()[::every]
+            found = cursor.fetchall()
+        rows = found[::every]
         sums: dict[str, Lost] = {}
         for _, stream, size, time_ns in rows:
             before = sums.get(stream, Lost(stream, worth, 0, 0, time_ns, time_ns))
@@ -181,7 +192,7 @@ class Spool:
                 max(before.to_ns, time_ns),
             )
         self._delete([row[0] for row in rows])
-        return list(sums.values())
+        return list(sums.values()), found[-1][0] if found else after
 
     def _delete(self, ids: list[int]) -> None:
         if not ids:

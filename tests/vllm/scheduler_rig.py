@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_model import write_tiny_model
 from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, SpeculativeConfig, VllmConfig
 from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import get_hash_fn_by_name
@@ -21,6 +20,8 @@ from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCache
 from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
 from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
+
+from tests.vllm.tiny_model import write_tiny_model
 
 EOS = 2
 PLAIN = 7
@@ -122,7 +123,9 @@ class Rig:
                 self.emitted[item.request_id] = self.emitted.get(item.request_id, 0) + len(item.new_token_ids)
         if self.drafts and not self.asynchronous:
             running = [request.request_id for request in self.scheduler.running]
-            self.scheduler.update_draft_token_ids(DraftTokenIds(running, [[PLAIN] * self.drafts] * len(running)))
+            self.scheduler.update_draft_token_ids(
+                DraftTokenIds(running, [[PLAIN] * self.drafts] * len(running))
+            )
 
     def _sample(self, key: str, output: Any) -> list[int]:
         if not output.wattledger_test_sampling[key]:
@@ -162,7 +165,9 @@ def make_rig(
     cache = CacheConfig(block_size=BLOCK, enable_prefix_caching=True)
     cache.num_gpu_blocks = blocks
     speculative = (
-        SpeculativeConfig(method="ngram", num_speculative_tokens=drafts, prompt_lookup_max=2) if drafts else None
+        SpeculativeConfig(method="ngram", num_speculative_tokens=drafts, prompt_lookup_max=2)
+        if drafts
+        else None
     )
     config = VllmConfig(
         model_config=model,

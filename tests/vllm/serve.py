@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiny_model import write_tiny_model
+from tests.vllm.tiny_model import write_tiny_model
 
 MODEL = "tiny"
 START_S = 240
@@ -48,7 +48,9 @@ def write_version(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def serve(folder: Path, *arguments: str, hook: bool, environment: dict[str, str] | None = None) -> Iterator[Server]:
+def serve(
+    folder: Path, *arguments: str, hook: bool, environment: dict[str, str] | None = None
+) -> Iterator[Server]:
     """Start the server and wait until it answers; AssertionError with the end of its log if it does not."""
     model = write_tiny_model(folder / "model")
     write_tokenizer(model)
@@ -92,8 +94,8 @@ def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) ->
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             urllib.request.urlopen(f"{url}/health", timeout=2).close()
             return
-        late = time.monotonic() > deadline
-        assert process.poll() is None and not late, log.read_text(errors="replace")[-4000:]
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(log.read_text(errors="replace")[-4000:])
         time.sleep(0.5)
 
 
@@ -101,7 +103,9 @@ def complete(url: str, body: dict[str, object], headers: dict[str, str] | None =
     """One completion, streamed: its text, its id and the server's own usage figures."""
     request = urllib.request.Request(
         f"{url}/v1/completions",
-        json.dumps({**body, "model": MODEL, "stream": True, "stream_options": {"include_usage": True}}).encode(),
+        json.dumps(
+            {**body, "model": MODEL, "stream": True, "stream_options": {"include_usage": True}}
+        ).encode(),
         {"content-type": "application/json", **(headers or {})},
     )
     found: dict[str, object] = {"text": "", "usage": None, "id": None}

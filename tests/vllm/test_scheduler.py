@@ -1,15 +1,16 @@
 """The hook on vLLM's own Scheduler: every row as the scheduler had it, in every way a batch can change."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from fake_agent import FakeAgent
-from scheduler_rig import BLOCK, Rig, Row, make_rig
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
 from producers.hooks import vllm as plugin
 from schemas.iterations import IterationFrame, expand
+from tests.hooks.fake_agent import FakeAgent
+from tests.vllm.scheduler_rig import BLOCK, Rig, Row, make_rig
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def test_frames_follow_each_other_without_a_hole(agent: FakeAgent, tmp_path: Pat
     frames = recorded(agent, rig)
     assert len(frames) > 1
     assert [frame.sequence for frame in frames] == list(range(len(frames)))
-    for before, after in zip(frames, frames[1:], strict=False):
+    for before, after in pairwise(frames):
         assert before.end_ns == after.start_ns
         assert before.watermark_ns <= after.watermark_ns
         # What the watermark promised: nothing that started before it comes later.

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_agent import FakeAgent
-from serve import Server, complete, serve
 
 from schemas.iterations import expand
+from tests.hooks.fake_agent import FakeAgent
+from tests.vllm.serve import Server, complete, serve
 
 REQUESTS = 24
 PLANTED = "w499 w498 w497 w496"
@@ -108,7 +107,10 @@ def test_tenants_are_the_trusted_headers_whatever_the_client_claims(run: Run) ->
 
 def test_the_model_load_is_told_before_its_requests_refer_to_it(run: Run) -> None:
     agent, _ = run
-    assert [(load.kind, load.end_ns > 0) for load in agent.loads] == [("model_load", False), ("model_load", True)]
+    assert [(load.kind, load.end_ns > 0) for load in agent.loads] == [
+        ("model_load", False),
+        ("model_load", True),
+    ]
     load = agent.loads[-1]
     ordinals = []
     for frame in agent.frames:
@@ -120,7 +122,11 @@ def test_the_model_load_is_told_before_its_requests_refer_to_it(run: Run) -> Non
 def test_no_word_and_no_token_of_a_prompt_or_an_answer_crosses_the_socket(run: Run) -> None:
     agent, answers = run
     crossed = bytes(agent.received)
-    for word in [*PLANTED.split(), *prompt(REQUESTS - 1).split()[:20], *str(answers[-1]["text"]).split()[:20]]:
+    for word in [
+        *PLANTED.split(),
+        *prompt(REQUESTS - 1).split()[:20],
+        *str(answers[-1]["text"]).split()[:20],
+    ]:
         assert word.encode() not in crossed
     for frame in agent.frames:
         # Decompressed too: whatever a frame holds is in these strings and small counts.
