@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.iterations import IterationFrame
-from streams.runs import Runs, clip, concatenate, runs_of
+from streams.runs import Runs, clip, renumber, runs_of
 
 __all__ = ["EngineWindow", "Requests", "assemble"]
 
@@ -50,25 +50,16 @@ class EngineWindow:
 def assemble(frames: Sequence[IterationFrame], start_ns: int, end_ns: int) -> EngineWindow:
     """Join one incarnation's frames over `[start_ns, end_ns)`, in O(spans). At least one frame."""
     ordinals = np.unique(np.concatenate([frame.request_ordinal for frame in frames]))
-    parts, numbers, kept, offsets, iterations = [], [], [], [], 0
-    for frame in frames:
-        inside = np.flatnonzero((frame.iteration_end_ns > start_ns) & (frame.iteration_start_ns < end_ns))
-        first, end = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
-        whole = end - first == len(frame.iteration_start_ns)
-        runs = runs_of(frame)
-        parts.append(runs if whole else clip(runs, first, end))
-        numbers.append(np.searchsorted(ordinals, frame.request_ordinal))
-        kept.append(slice(first, end))
-        offsets.append(iterations)
-        iterations += end - first
-
-    runs = concatenate(parts, numbers, offsets)
+    starts = np.concatenate([frame.iteration_start_ns for frame in frames])
+    ends = np.concatenate([frame.iteration_end_ns for frame in frames])
+    inside = np.flatnonzero((ends > start_ns) & (starts < end_ns))
+    first, end = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+    runs = clip(
+        runs_of(frames, [np.searchsorted(ordinals, frame.request_ordinal) for frame in frames]), first, end
+    )
     present = np.zeros(len(ordinals), np.bool_)
     present[runs.request] = present[runs.other_request] = True
-    renumbered = np.cumsum(present) - 1
-    cut = list(zip(frames, kept, strict=True))
-    starts = np.concatenate([frame.iteration_start_ns[part] for frame, part in cut])
-    ends = np.concatenate([frame.iteration_end_ns[part] for frame, part in cut])
+    starts, ends = starts[first:end], ends[first:end]
     # Iterations may overlap (pipeline parallel), so one outside can stand between two inside: its share is 0.
     overlap_ns = np.maximum(np.minimum(ends, end_ns) - np.maximum(starts, start_ns), 0)
     return EngineWindow(
@@ -76,11 +67,13 @@ def assemble(frames: Sequence[IterationFrame], start_ns: int, end_ns: int) -> En
         incarnation=frames[0].incarnation,
         iteration_start_ns=starts,
         iteration_end_ns=ends,
-        iteration_kind=np.concatenate([frame.iteration_kind[part] for frame, part in cut]),
-        iteration_padded_tokens=np.concatenate([frame.iteration_padded_tokens[part] for frame, part in cut]),
+        iteration_kind=np.concatenate([frame.iteration_kind for frame in frames])[first:end],
+        iteration_padded_tokens=np.concatenate([frame.iteration_padded_tokens for frame in frames])[
+            first:end
+        ],
         iteration_share=overlap_ns / (ends - starts),
         iteration_ends_here=(ends > start_ns) & (ends <= end_ns),
-        runs=concatenate([runs], [renumbered], [0]),
+        runs=renumber(runs, np.cumsum(present) - 1),
         requests=_requests(frames, ordinals[present]),
     )
 

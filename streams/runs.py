@@ -1,18 +1,18 @@
-"""A frame's rows without writing them out: stretches of plain decode, and the rows that are anything else.
+"""An engine's rows without writing them out: stretches of plain decode, and the rows that are anything else.
 
 A plain decode row says nothing that its neighbour did not, so a stay of a request in the batch is one run,
 and what follows costs O(spans + exceptions) instead of O(rows).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.iterations import IterationFrame
 
-__all__ = ["Runs", "clip", "concatenate", "runs_of"]
+__all__ = ["Runs", "clip", "renumber", "runs_of"]
 
 Ints = NDArray[np.int64]
 
@@ -48,31 +48,41 @@ class Runs:
         return int(self.length.sum()) + len(self.other_request)
 
 
-def runs_of(frame: IterationFrame) -> Runs:
-    """Cut a frame's spans at their exceptions, in O(S + X)."""
-    length = frame.span_length.astype(np.int64)
+def runs_of(frames: Sequence[IterationFrame], numbers: Sequence[Ints]) -> Runs:
+    """Cut frames' spans at their exceptions, in O(S + X); iterations are numbered through the frames.
+
+    numbers: per frame, what each of its requests is called in the result.
+    """
+    # One pass over all frames: a frame has some eighty spans, and a NumPy call costs as much as they do.
+    span_request = np.concatenate(
+        [number[frame.span_request] for frame, number in zip(frames, numbers, strict=True)]
+    )
+    length, span_context = (_joined(frames, name) for name in ("span_length", "span_entry_context"))
+    iterations = np.cumsum([0, *(len(frame.iteration_start_ns) for frame in frames)])
+    spans = [len(frame.span_length) for frame in frames]
+    span_first = _joined(frames, "span_first_iteration") + np.repeat(iterations[:-1], spans)
     row_end = np.cumsum(length)
     row_start = row_end - length
-    at = frame.exception_row.astype(np.int64)
+    rows_before = np.concatenate(([0], row_end))[np.cumsum([0, *spans])]
+    exceptions = [len(frame.exception_row) for frame in frames]
+    at = _joined(frames, "exception_row") + np.repeat(rows_before[:-1], exceptions)
+    new_tokens = _joined(frames, "exception_new_tokens")
+    advance = new_tokens - _joined(frames, "exception_rejected")
+
     # Every span and every exception begins a run behind it; sorted, each start meets its own end.
     starts = np.sort(np.concatenate((row_start, at + 1)))
     ends = np.sort(np.concatenate((row_end, at)))
     filled = ends > starts
     starts, ends = starts[filled], ends[filled]
-    advance = frame.exception_new_tokens.astype(np.int64) - frame.exception_rejected
     gained = np.concatenate(([0], np.cumsum(advance - 1)))
-    before_span = np.searchsorted(at, row_start)
+    before_span = gained[np.searchsorted(at, row_start)]
 
     def located(rows: Ints) -> tuple[Ints, Ints, Ints]:
         """(request, iteration, context) of rows given by position."""
         span = np.searchsorted(row_end, rows, side="right")
         offset = rows - row_start[span]
-        extra = gained[np.searchsorted(at, rows)] - gained[before_span[span]]
-        return (
-            frame.span_request[span].astype(np.int64),
-            frame.span_first_iteration[span].astype(np.int64) + offset,
-            frame.span_entry_context[span].astype(np.int64) + offset + extra,
-        )
+        extra = gained[np.searchsorted(at, rows)] - before_span[span]
+        return span_request[span], span_first[span] + offset, span_context[span] + offset + extra
 
     request, first, context = located(starts)
     other_request, other_iteration, other_context = located(at)
@@ -83,10 +93,10 @@ def runs_of(frame: IterationFrame) -> Runs:
         context=context,
         other_request=other_request,
         other_iteration=other_iteration,
-        other_new_tokens=frame.exception_new_tokens.astype(np.int64),
+        other_new_tokens=new_tokens,
         other_context=other_context,
-        other_drafts=frame.exception_drafts.astype(np.int64),
-        other_emitted=frame.exception_emitted.astype(np.int64),
+        other_drafts=_joined(frames, "exception_drafts"),
+        other_emitted=_joined(frames, "exception_emitted"),
     )
 
 
@@ -110,22 +120,10 @@ def clip(runs: Runs, first: int, end: int) -> Runs:
     )
 
 
-def concatenate(parts: Sequence[Runs], requests: Sequence[Ints], offsets: Sequence[int]) -> Runs:
-    """Join frames' runs: `requests` renumbers each part's requests, `offsets` moves its iterations."""
-    moved = list(zip(parts, requests, offsets, strict=True))
+def renumber(runs: Runs, numbers: Ints) -> Runs:
+    """The same rows with other request numbers: r becomes `numbers[r]`."""
+    return replace(runs, request=numbers[runs.request], other_request=numbers[runs.other_request])
 
-    def joined(name: str) -> Ints:
-        return np.concatenate([getattr(part, name) for part in parts])
 
-    return Runs(
-        request=np.concatenate([number[part.request] for part, number, _ in moved]),
-        first=np.concatenate([part.first + offset for part, _, offset in moved]),
-        length=joined("length"),
-        context=joined("context"),
-        other_request=np.concatenate([number[part.other_request] for part, number, _ in moved]),
-        other_iteration=np.concatenate([part.other_iteration + offset for part, _, offset in moved]),
-        other_new_tokens=joined("other_new_tokens"),
-        other_context=joined("other_context"),
-        other_drafts=joined("other_drafts"),
-        other_emitted=joined("other_emitted"),
-    )
+def _joined(frames: Sequence[IterationFrame], name: str) -> Ints:
+    return np.concatenate([getattr(frame, name) for frame in frames]).astype(np.int64)
