@@ -61,18 +61,24 @@ class ModelEpochs:
 
         Raises BrokerUnavailable or DatabaseUnavailable; calling again is safe.
         """
-        for descriptor, epoch in undecided(self._engines(windows), self._side, self._rules):
-            version = decide(descriptor, epoch, self._side, self._read, self._rules)
-            self._producer.produce(MODELS, key=descriptor.engine_class, value=encode_model(version))
-            if self._producer.flush(_FLUSH_S):
-                raise BrokerUnavailable(
-                    f"the energy model of {descriptor.engine_class} could not be published to {MODELS} on "
-                    f"{self._bootstrap} within {_FLUSH_S:.0f} s: check the broker and that the topic exists"
-                )
-            self._reader.refresh()
+        versions = [
+            decide(descriptor, epoch, self._side, self._read, self._rules)
+            for descriptor, epoch in undecided(self._engines(windows), self._side, self._rules)
+        ]
+        if not versions:
+            return
+        for version in versions:
+            self._producer.produce(MODELS, key=version.engine_class, value=encode_model(version))
+        if self._producer.flush(_FLUSH_S):
+            raise BrokerUnavailable(
+                f"{len(versions)} energy models could not be published to {MODELS} on {self._bootstrap} "
+                f"within {_FLUSH_S:.0f} s: check the broker and that the topic exists"
+            )
+        self._reader.refresh()
+        for version in versions:
             log.info(
                 "model of %s from %d: %s (%s)",
-                descriptor.engine_class,
+                version.engine_class,
                 version.effective_from_ns,
                 version.version,
                 version.origin,
