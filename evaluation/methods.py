@@ -179,13 +179,17 @@ def _sampled(name: str, given: _Arguments, settings: MethodSettings) -> Method:
 def _truncated(name: str, given: _Arguments, settings: MethodSettings) -> Method:
     model = settings.fitted.energy
     permutations = int(given[0]) if given else 200
-    if permutations < 1:
-        raise ConfigurationError(f"method {name!r}: K must be at least 1")
+    tolerance = given[1] if len(given) > 1 else 0.0
+    if permutations < 1 or permutations != (given[0] if given else 200) or tolerance >= 1:
+        raise ConfigurationError(
+            f"method {name!r}: K must be a whole number of at least 1, and the tolerance below 1"
+        )
+    cut = f", cut at {100 * tolerance:g} %" if tolerance else ""
     return Method(
         name,
-        f"truncated Shapley, K = {permutations}",
+        f"truncated Shapley, K = {permutations}{cut}",
         lambda run, seed: shapley_methods.by_model(
-            run, model, method="truncated", permutations=permutations, seed=seed
+            run, model, method="truncated", permutations=permutations, tolerance=tolerance, seed=seed
         ),
     )
 
@@ -193,7 +197,7 @@ def _truncated(name: str, given: _Arguments, settings: MethodSettings) -> Method
 _BUILT_IN: Final[dict[str, tuple[tuple[int, ...], Callable[..., Method]]]] = {
     "shapley": ((0,), _exact),
     "sampled": ((0, 1), _sampled),
-    "truncated": ((0, 1), _truncated),
+    "truncated": ((0, 1, 2), _truncated),
     "leave_one_out": ((0,), _leave_one_out),
     "utilisation": ((0,), _plain("per utilisation of each iteration", naive.per_utilisation)),
     "token": ((0, 2), _token),

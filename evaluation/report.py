@@ -10,7 +10,7 @@ from evaluation.criteria.axioms import AXIOMS
 from evaluation.criteria.incentive import EFFORTS, TRUTHS
 from evaluation.plots import plots
 from evaluation.results import Results
-from evaluation.tables import Table, exponent_matrix, number, summary
+from evaluation.tables import Table, exponent_matrix, grams, number, summary
 
 __all__ = ["render"]
 
@@ -29,6 +29,7 @@ def render(results: Results) -> str:
         plots={name: Markup(svg) for name, svg in plots(results).items()},  # noqa: S704 - matplotlib's
         summary=summary(results),
         exponents=exponent_matrix(results),
+        grams=grams(results),
         titles={d.method: d.title for d in results.distances},
         axioms=AXIOMS,
         verdicts=_verdicts(results),

@@ -23,6 +23,7 @@ def by_model(
     *,
     method: str = AUTO,
     permutations: int | None = None,
+    tolerance: float = 0.0,
     rel_tol: float = 0.005,
     seed: int,
 ) -> Floats:
@@ -47,6 +48,7 @@ def by_model(
                 game,
                 method=method,
                 permutations=permutations,
+                tolerance=tolerance,
                 rel_tol=rel_tol,
                 seed=seed,
             )

@@ -5,10 +5,11 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 from evaluation.criteria.axioms import AXIOMS
-from evaluation.criteria.scalability import AXES
+from evaluation.criteria.fairness import Distance
+from evaluation.criteria.scalability import AXES, Exponent
 from evaluation.results import MethodDistance, Results
 
-__all__ = ["Table", "exponent_matrix", "number", "records", "summary", "tables"]
+__all__ = ["Table", "exponent_matrix", "grams", "number", "records", "summary", "tables"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +197,38 @@ def _energy(results: Results) -> Table:
     return Table("iteration_energy", "Energy of an iteration by batch size", columns, rows)
 
 
+def grams(results: Results) -> Table:
+    """Distances in mgCO2e, by request and by tenant."""
+    rows = []
+    for method in _methods(results):
+        request = _distance(results, method, "per-iteration", "request")
+        tenant = _distance(results, method, "per-iteration", "tenant")
+        cells = [1000.0 * value for d in (request, tenant) for value in _in_grams(d.distance)]
+        rows.append((request.title, *cells))
+    columns = (
+        "method",
+        "mean request, mg",
+        "p95 request, mg",
+        "worst request, mg",
+        "mean tenant, mg",
+        "p95 tenant, mg",
+        "worst tenant, mg",
+    )
+    return Table("grams", "Distances in mgCO2e", columns, tuple(rows))
+
+
+def _in_grams(found: Distance) -> tuple[float, float, float]:
+    return found.mean_g, found.p95_g, found.worst_g
+
+
+def _with_error(found: Exponent | None) -> str | None:
+    return None if found is None else f"{found.exponent:.2f} ± {found.standard_error:.2f}"
+
+
 def exponent_matrix(results: Results) -> Table:
     """One line per method, one column per axis."""
     found = {(e.method, e.axis): e for e in results.exponents}
     rows = tuple(
-        (method, *(found[method, axis].exponent if (method, axis) in found else None for axis in AXES))
-        for method in _methods(results)
+        (method, *(_with_error(found.get((method, axis))) for axis in AXES)) for method in _methods(results)
     )
     return Table("exponent_matrix", "Fitted exponents", ("method", *AXES), rows)

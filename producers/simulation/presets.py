@@ -13,7 +13,7 @@ from producers.simulation.requests import Requests, concatenate, limit_output, t
 from producers.simulation.scenario import EngineSpec, NodeSpec, Scenario
 from producers.simulation.servegen import draw_requests, read_clients
 from producers.simulation.traces import load_azure, load_csv, load_mooncake
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, DataError
 
 __all__ = ["TRACE_FORMATS", "demo_scenario", "load_trace", "sample_path", "tenant_names", "trace_scenario"]
 
@@ -111,6 +111,17 @@ def _delay(requests: Requests, begin_s: float, pause_s: list[float]) -> Requests
     return replace(requests, arrival_us=arrival)
 
 
+def _servegen_files(directory: Path) -> tuple[Path, Path]:
+    """Rates and token lengths of ServeGen's clients, under either of their names."""
+    for prefix in ("client", "servegen"):
+        rates, tokens = directory / f"{prefix}_rates.csv", directory / f"{prefix}_tokens.csv"
+        if rates.exists() and tokens.exists():
+            return rates, tokens
+    raise DataError(
+        f"{directory}: no client_rates.csv with client_tokens.csv; give the directory that holds both"
+    )
+
+
 def load_trace(
     path: Path,
     trace_format: str,
@@ -121,12 +132,12 @@ def load_trace(
 ) -> Requests:
     """Requests of `path` in one of TRACE_FORMATS, up to `duration_s`.
 
-    For ServeGen `path` is the directory of servegen_rates.csv and servegen_tokens.csv; its clients' day is
-    compressed into `duration_s` (300 if None) at `requests_per_s`.
+    For ServeGen `path` is the directory of client_rates.csv and client_tokens.csv (or servegen_*.csv); its
+    clients' day is compressed into `duration_s` (300 if None) at `requests_per_s`.
     """
     names = tenant_names()[:_TENANTS_OF_A_TRACE]
     if trace_format == "servegen":
-        clients = read_clients(path / "servegen_rates.csv", path / "servegen_tokens.csv")
+        clients = read_clients(*_servegen_files(path))
         names = tuple(f"client-{client.client_id}" for client in clients)
         length_s = duration_s or 300.0
         return draw_requests(

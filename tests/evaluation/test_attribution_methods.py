@@ -81,7 +81,18 @@ def test_the_same_seed_gives_the_same_sample_and_another_seed_another():
 
 
 @pytest.mark.parametrize(
-    "name", ["tokens", "shapley:3", "token:1", "token:a,b", "token:0,0", "truncated:0", "price:1"]
+    "name",
+    [
+        "tokens",
+        "shapley:3",
+        "token:1",
+        "token:a,b",
+        "token:0,0",
+        "truncated:0",
+        "truncated:1.5",
+        "truncated:200,1",
+        "price:1",
+    ],
 )
 def test_a_name_that_means_nothing_is_refused(name):
     with pytest.raises(ConfigurationError, match="method"):
@@ -130,3 +141,9 @@ def test_the_fit_recovers_the_energy_of_windows():
         np.sort(rng.integers(0, 60_000_000, 400)), rng.integers(10, 800, 400), rng.integers(5, 200, 400)
     )
     assert fit_energy_model(run_system(requests, SYSTEM)).median_error < 0.02
+
+
+def test_a_permutation_cut_short_leaves_energy_with_nobody():
+    whole, cut = charges("truncated:50"), charges("truncated:50,0.3")
+    assert float(whole.sum()) == pytest.approx(RUN.total_g)
+    assert float(cut.sum()) < 0.99 * RUN.total_g

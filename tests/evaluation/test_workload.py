@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation.workload import SAMPLES, Workload, load_workload, trace_format
+from producers.simulation.presets import sample_path
 from schemas.errors import ConfigurationError, DataError
 
 CSV = "arrival_s,prompt_tokens,output_tokens,tenant\n0,5,3,a\n2,7,3,b\n4,9,3,a\n"
@@ -59,3 +60,18 @@ def test_a_drawn_trace_is_the_same_for_the_same_seed():
     np.testing.assert_array_equal(one.arrival_us, same.arrival_us)
     np.testing.assert_array_equal(one.prompt_tokens, same.prompt_tokens)
     assert not np.array_equal(one.prompt_tokens, other.prompt_tokens)
+
+
+@pytest.mark.parametrize("prefix", ["client", "servegen"])
+def test_servegen_files_are_found_under_either_name(tmp_path, prefix):
+    for part in ("rates", "tokens"):
+        text = sample_path(f"servegen_{part}.csv").read_text(encoding="utf-8")
+        (tmp_path / f"{prefix}_{part}.csv").write_text(text, encoding="utf-8")
+    requests = load_workload(Workload(str(tmp_path), requests=30), seed=1)
+    same = load_workload(Workload("sample:servegen", requests=30), seed=1)
+    np.testing.assert_array_equal(requests.prompt_tokens, same.prompt_tokens)
+
+
+def test_a_directory_without_a_trace_is_answered_with_the_names_of_the_files(tmp_path):
+    with pytest.raises(DataError, match=r"no client_rates\.csv with client_tokens\.csv; give the directory"):
+        load_workload(Workload(str(tmp_path)), seed=1)
