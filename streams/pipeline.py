@@ -31,7 +31,16 @@ from streams.windows import (
     sees_sealed_edge,
 )
 
-__all__ = ["DeadLetter", "Frontier", "LateFrame", "Message", "Pipeline", "SealedWindow", "Work"]
+__all__ = [
+    "DeadLetter",
+    "Frontier",
+    "LateFrame",
+    "Message",
+    "Pipeline",
+    "SealedWindow",
+    "Work",
+    "must_match_key",
+]
 
 FUTURE_TOLERANCE_NS: Final = 10_000_000_000
 """An event dated later than this after its arrival is refused: one bad clock would seal every window."""
@@ -192,7 +201,7 @@ class Pipeline:
 
     def _receive_iterations(self, message: Message) -> None:
         frame = decode_iterations(message.value)
-        _check_envelope(message, frame)
+        must_match_key(message, frame)
         if self._side.engine(frame.engine_id, frame.start_ns) is None:
             raise UnknownEngine(
                 f"engine_id {frame.engine_id!r} has no descriptor: publish one to wattledger.engines.v1"
@@ -206,7 +215,7 @@ class Pipeline:
 
     def _receive_energy(self, message: Message) -> None:
         frame = decode_energy(message.value)
-        _check_envelope(message, frame)
+        must_match_key(message, frame)
         group = self._group(frame.group_id, message)
         late = self._is_late(group, message, frame.start_ns, frame.end_ns)
         late = late or (message.offset > group.last_energy_offset and sees_sealed_edge(group, frame))
@@ -322,7 +331,8 @@ def _held_frames(group: Group) -> Iterator[tuple[str, str, Held[IterationFrame] 
         yield ENERGY, "", metered
 
 
-def _check_envelope(message: Message, frame: IterationFrame | EnergyFrame) -> None:
+def must_match_key(message: Message, frame: IterationFrame | EnergyFrame) -> None:
+    """Raise InvalidMessage for a frame under a foreign key, or dated later than it can be."""
     key = message.key.decode("utf-8", "replace")
     if key != frame.group_id:
         raise InvalidMessage(f"key {key!r} is not the frame's group_id {frame.group_id!r}")

@@ -21,6 +21,7 @@ __all__ = [
     "Group",
     "Held",
     "WindowRules",
+    "begins_ns",
     "close_window",
     "cut_at_incarnations",
     "due_windows",
@@ -128,9 +129,9 @@ def due_windows(
 ) -> Iterator[ClosedWindow]:
     """Yield every batch that can be booked, in event order, advancing `group.sealed_ns` past each.
 
-    The window grid is the Unix epoch's. The first window of a group begins with its first energy frame, or
-    where there is none with its first iteration frame. A stream that is silent while another of the group
-    speaks is waited for, within bounds; a group silent on all is not sealed.
+    The window grid is the Unix epoch's; the first window of a group begins with its first frame. A stream that
+    is silent while another of the group speaks is waited for, within bounds; a group silent on all is not
+    sealed.
 
     read_to_ns: every frame of the group that arrived before this instant (the broker's clock) is held. A
         stream is silent by the log, not because its topic was fetched after another.
@@ -155,7 +156,7 @@ def _next_due(group: Group, rules: WindowRules, read_to_ns: int) -> tuple[int, i
     """The next window and the streams it would close without; None while it must stay open."""
     if not group.energy and not group.iterations:
         return None
-    start_ns = group.sealed_ns if group.sealed_ns is not None else _beginning(group)
+    start_ns = group.sealed_ns if group.sealed_ns is not None else begins_ns(group)
     end_ns = (start_ns // rules.window_ns + 1) * rules.window_ns
     marks = _watermarks(group, start_ns, end_ns)
     silent = {stream for stream, mark in marks.items() if mark < end_ns + rules.wait_ns}
@@ -296,10 +297,11 @@ def cut_at_incarnations(group: Group, edges_ns: Sequence[int]) -> list[int]:
     return sorted({*edges_ns, *births})
 
 
-def _beginning(group: Group) -> int:
-    if group.energy:
-        return group.energy[0].frame.start_ns
-    return min(held.frame.start_ns for frames in group.iterations.values() for held in frames)
+def begins_ns(group: Group) -> int:
+    """Where the group's first frame begins, whichever stream's; there is at least one."""
+    starts = [held.frame.start_ns for held in group.energy[:1]]
+    starts += [frames[0].frame.start_ns for frames in group.iterations.values()]
+    return min(starts)
 
 
 _ENERGY: Final = "energy:"

@@ -1,0 +1,94 @@
+"""Reads stated offsets of the topics again, beside the consumer group: what a repair is made of."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from schemas.errors import BrokerUnavailable
+from streams.ledger.repairs import Position
+from streams.pipeline import Message
+
+__all__ = ["TopicRanges", "merged"]
+
+_TIMEOUT_S: Final = 10.0
+_AT_ONCE: Final = 500
+"""Messages per call of the client."""
+NEAR: Final = 200
+"""Ranges closer than this are read as one: a new fetch costs more than the messages between."""
+
+
+class TopicRanges:
+    """A consumer without a group's memory."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "wattledger-repair",  # required by the client; nothing is ever committed
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+            }
+        )
+
+    def read(self, positions: Iterable[Position], key: bytes) -> list[Message] | None:
+        """Messages with `key` in these ranges; None if the topic no longer retains all of them.
+
+        Raises BrokerUnavailable.
+        """
+        found: list[Message] = []
+        try:
+            for topic, partition, first, last in merged(positions):
+                low, high = self._consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=_TIMEOUT_S
+                )
+                if first < low or last >= high:
+                    return None
+                found += self._range(topic, partition, first, last, key)
+        except KafkaException as error:
+            raise BrokerUnavailable(
+                f"topics could not be read again on {self._bootstrap}: {error.args[0].str()}; "
+                "check WATTLEDGER_KAFKA"
+            ) from error
+        return found
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()
+
+    def _range(self, topic: str, partition: int, first: int, last: int, key: bytes) -> Iterator[Message]:
+        self._consumer.assign([TopicPartition(topic, partition, first)])
+        deadline = time.monotonic() + _TIMEOUT_S
+        at = first
+        while at <= last:
+            for record in self._consumer.consume(_AT_ONCE, timeout=1.0):
+                if record.error() is not None:
+                    raise KafkaException(record.error())
+                deadline = time.monotonic() + _TIMEOUT_S
+                offset = record.offset()
+                if offset is not None and offset <= last and record.key() == key:
+                    arrival_ns = record.timestamp()[1] * 1_000_000
+                    yield Message(topic, partition, offset, arrival_ns, key, record.value() or b"")
+            # Transaction markers leave holes: the position says where reading stands.
+            (position,) = self._consumer.position([TopicPartition(topic, partition)])
+            at = max(at, position.offset)
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(
+                    f"{topic}[{partition}] could not be read again from offset {at} on {self._bootstrap} within "
+                    f"{_TIMEOUT_S:.0f} s: check the broker"
+                )
+
+
+def merged(positions: Iterable[Position]) -> list[Position]:
+    """The same offsets, in order, as few ranges; what lies between near ones is read too."""
+    ranges: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+    for topic, partition, first, last in sorted(positions):
+        known = ranges[topic, partition]
+        if known and first <= known[-1][1] + NEAR:
+            known[-1] = (known[-1][0], max(known[-1][1], last))
+        else:
+            known.append((first, last))
+    return [(*place, *one) for place, found in ranges.items() for one in found]
