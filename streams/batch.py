@@ -22,6 +22,11 @@ class RequestLines:
     energy_uj: NDArray[np.int64]
     host_uj: NDArray[np.int64]
     half_width_uj: NDArray[np.int64]
+    """(R,) of the 90 % interval, the meter taken as true."""
+    model_loadings_uj: NDArray[np.float32]
+    """(R, 7) by which each error of the energy model moves `energy_uj`, signed."""
+    sampling_uj: NDArray[np.int64]
+    """(R,) standard error by sampling."""
     held_ns: NDArray[np.int64]
 
 
@@ -80,6 +85,10 @@ class Batch:
     iteration_frames: int
     energy_frames: int
     ingested_ns: int
+    gpus: int = 0
+    """Accelerators of the group."""
+    edge_error: float = 0.0
+    """Standard error of `metered_uj` by the counter's habits at the window's edges, relative."""
 
     def account_uj(self, account: str) -> int:
         """Microjoules booked to one of ACCOUNTS."""

@@ -24,6 +24,10 @@ from streams.models import ModelInForce, model_in_force
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules, WindowSplit, split_window
 from streams.timeline import IDLE, OVERHEAD, SERVING, Timeline, divide, lay_out
+from streams.uncertainty.edges import edge_error
+from streams.uncertainty.loadings import share_loadings
+from streams.uncertainty.sensors import sensor
+from streams.uncertainty.sums import Z_90
 from streams.windows import ClosedWindow
 
 __all__ = ["book"]
@@ -58,7 +62,8 @@ def book(
     timeline = _timeline(closed, parts)
     weights = _weights(_by_account(timeline, accelerators), parts)
     energy_uj = apportion(weights, metered_uj)
-    accounts, requests = _lines(closed, parts, energy_uj, apportion(weights, host_uj))
+    edges = edge_error(accelerators, sensor(_joined(one.gpu_model for one in descriptors)))
+    accounts, requests = _lines(closed, parts, energy_uj, apportion(weights, host_uj), edges)
     splits = [part.split for part in parts]
     zone, site = _place(closed, descriptors, side)
     return Batch(
@@ -105,6 +110,8 @@ def book(
             (held.arrival_ns for frames in (closed.iterations, closed.energy) for held in frames),
             default=end_ns,
         ),
+        gpus=_gpus(descriptors, accelerators),
+        edge_error=edges,
     )
 
 
@@ -172,6 +179,12 @@ def _by_account(timeline: Timeline, accelerators: Sequence[MeterInterval]) -> ND
     return expected_j
 
 
+def _gpus(descriptors: Sequence[EngineDescriptor], accelerators: Sequence[MeterInterval]) -> int:
+    """Accelerators of the group: those its engines hold, or where it has no engine those that are metered."""
+    held = {uuid for descriptor in descriptors for uuid in descriptor.gpu_uuids}
+    return len(held or {one.meter.meter_id for one in accelerators})
+
+
 def _unmetered_ns(closed: ClosedWindow, accelerators: Sequence[MeterInterval]) -> int:
     """GPU time of the window that no counter covers; a window without any GPU's counter counts as one GPU's."""
     named = {meter.meter_id for held in closed.energy for meter in held.frame.meters if meter.kind == "gpu"}
@@ -204,6 +217,7 @@ def _lines(
     parts: Sequence[_EnginePart],
     energy_uj: NDArray[np.int64],
     host_uj: NDArray[np.int64],
+    edges: float,
 ) -> tuple[tuple[AccountLine, ...], tuple[RequestLines, ...]]:
     """Name what `_weights` laid out in order."""
     owners = [
@@ -217,19 +231,36 @@ def _lines(
         for index, (account, engine_id, load_id) in enumerate(owners)
     )
     requests, at = [], len(owners)
+    serving_j = sum(float(part.split.request_j.sum()) for part in parts)
     for part in parts:
         chosen = slice(at, at + len(part.split.request_j))
         at = chosen.stop
-        requests.append(
-            RequestLines(
-                window=part.window,
-                energy_uj=energy_uj[chosen],
-                host_uj=host_uj[chosen],
-                half_width_uj=np.ceil(part.split.relative_half_width * energy_uj[chosen]).astype(np.int64),
-                held_ns=part.split.held_ns,
-            )
-        )
+        requests.append(_request_lines(part, energy_uj[chosen], host_uj[chosen], serving_j, edges))
     return accounts, tuple(requests)
+
+
+def _request_lines(
+    part: _EnginePart,
+    energy_uj: NDArray[np.int64],
+    host_uj: NDArray[np.int64],
+    serving_j: float,
+    edges: float,
+) -> RequestLines:
+    """One engine's requests with what they were booked, and how sure it is."""
+    split = part.split
+    scale_uj = _scale(float(energy_uj.sum()), float(split.request_j.sum())) * serving_j
+    loadings_uj = scale_uj * share_loadings(split.term_shares, split.spread, split.request_j, serving_j)
+    sampling_uj = split.sampling * energy_uj
+    variance = np.square(loadings_uj).sum(axis=1) + sampling_uj**2 + (edges * energy_uj) ** 2
+    return RequestLines(
+        window=part.window,
+        energy_uj=energy_uj,
+        host_uj=host_uj,
+        half_width_uj=np.ceil(Z_90 * np.sqrt(variance)).astype(np.int64),
+        model_loadings_uj=loadings_uj.astype(np.float32),
+        sampling_uj=np.ceil(sampling_uj).astype(np.int64),
+        held_ns=split.held_ns,
+    )
 
 
 def _features(splits: Sequence[WindowSplit], timeline: Timeline) -> dict[str, float]:

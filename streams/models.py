@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from schemas.errors import AttributionError
 from schemas.side_inputs import EngineDescriptor
 from streams.attribution import EnergyModel
 from streams.side_inputs import SideInputs
+from streams.uncertainty.loadings import COEFFICIENTS, root
+from streams.uncertainty.parameters import prior_covariance
 
 __all__ = ["ModelInForce", "model_in_force"]
 
@@ -36,6 +41,8 @@ class ModelInForce:
     """`fit`, `prior` (from the model's shape and the GPU's data sheet) or `generic` (nothing declared)."""
     relative_error: float
     """Median relative error per window on data it was not fitted to."""
+    spread: NDArray[np.float64]
+    """(7, 7) root of the covariance of `loadings.COEFFICIENTS`, as `loadings.root` makes it."""
 
 
 def model_in_force(descriptor: EngineDescriptor, side: SideInputs, at_ns: int) -> ModelInForce:
@@ -48,7 +55,24 @@ def model_in_force(descriptor: EngineDescriptor, side: SideInputs, at_ns: int) -
         version=version.version,
         origin=version.origin,
         relative_error=PRIOR_ERROR if version.fit_error is None else version.fit_error,
+        spread=_spread(tuple(version.coefficients.items()), version.covariance),
     )
+
+
+@lru_cache(maxsize=1024)
+def _spread(
+    coefficients: tuple[tuple[str, float], ...], covariance: tuple[tuple[float, ...], ...]
+) -> NDArray[np.float64]:
+    """Root of a version's covariance; of its prior's width where it has none."""
+    size = len(COEFFICIENTS)
+    if not covariance:
+        return root(prior_covariance(EnergyModel.from_coefficients(dict(coefficients)))[:size, :size])
+    at = {name: index for index, (name, _) in enumerate(coefficients)}
+    full = np.zeros((size, size))
+    known = [index for index, name in enumerate(COEFFICIENTS) if name in at]
+    chosen = [at[COEFFICIENTS[index]] for index in known]
+    full[np.ix_(known, known)] = np.asarray(covariance)[np.ix_(chosen, chosen)]
+    return root(full)
 
 
 @lru_cache(maxsize=4096)
@@ -64,7 +88,12 @@ def _prior(descriptor: EngineDescriptor) -> ModelInForce:
             experts_active=descriptor.experts_active,
         )
     except AttributionError:
-        return ModelInForce(GENERIC, "generic", "generic", GENERIC_ERROR)
+        return ModelInForce(GENERIC, "generic", "generic", GENERIC_ERROR, _root_of(GENERIC, GENERIC_ERROR))
     named = json.dumps(energy.coefficients(), sort_keys=True).encode()
     version = f"prior-{hashlib.blake2b(named, digest_size=6).hexdigest()}"
-    return ModelInForce(energy, version, "prior", PRIOR_ERROR)
+    return ModelInForce(energy, version, "prior", PRIOR_ERROR, _root_of(energy, None))
+
+
+def _root_of(energy: EnergyModel, relative: float | None) -> NDArray[np.float64]:
+    size = len(COEFFICIENTS)
+    return root(prior_covariance(energy, relative)[:size, :size])

@@ -18,15 +18,13 @@ from streams.attribution import (
 )
 from streams.attribution.trace import IterationSums, iteration_sums
 from streams.models import ModelInForce
+from streams.uncertainty.loadings import term_shares
 
 __all__ = ["SplitRules", "WindowSplit", "split_window"]
 
 METHODS: Final = ("auto", "truncated", "sampled")
-Z_90: Final = 1.6449
-MEDIAN_TO_90: Final = Z_90 / 0.6745
-"""From a median absolute error to the half width of a 90 % interval, for normal errors."""
-METER_90: Final = 0.05
-"""Proportional error of an NVML power sensor, as published for A100 and H100 (arXiv 2312.02741)."""
+Z_95: Final = 1.96
+"""Half width of the estimators' own intervals, in standard errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +59,12 @@ class WindowSplit:
     """(R,) inside the batch."""
     overhead_j: float
     """Inside the batch, of iterations that served no request."""
-    relative_half_width: NDArray[np.float64]
-    """(R,) of the 90 % interval: estimator, model and meter together."""
+    term_shares: NDArray[np.float64]
+    """(R, 7) Shapley values in the game of each coefficient alone, as `loadings.term_shares`."""
+    spread: NDArray[np.float64]
+    """(7, 7) of the energy model's coefficients, as `loadings.root`."""
+    sampling: NDArray[np.float64]
+    """(R,) standard error of `request_j` by sampling, relative to it; 0 where the split is exact."""
     held_ns: NDArray[np.int64]
     """(R,) iteration time, split by the time game."""
     features: dict[str, float]
@@ -95,14 +97,15 @@ def split_window(window: EngineWindow, model: ModelInForce, rules: SplitRules, s
     iteration_j = np.where(served, iteration_energy(energy, trace, sums), _overhead_j(energy, trace))
     request_j = split.request_j
     estimator = np.divide(split.half_widths_j, request_j, out=np.zeros_like(request_j), where=request_j > 0)
-    error = MEDIAN_TO_90 * model.relative_error
     duration_ns = (window.iteration_end_ns - window.iteration_start_ns).astype(np.float64)
     return WindowSplit(
         iteration_j=iteration_j,
         iteration_serves=served,
         request_j=request_j,
         overhead_j=float((iteration_j * window.iteration_share)[~served].sum()),
-        relative_half_width=np.sqrt(estimator**2 + error**2 + METER_90**2),
+        term_shares=term_shares(trace, sums, energy, request_j),
+        spread=model.spread,
+        sampling=estimator / Z_95,
         held_ns=np.rint(held_time(trace, duration_ns)).astype(np.int64),
         features=window_features(trace, expert_fraction=energy.expert_fraction)
         | {"overhead_iterations": float(window.iteration_share[~served].sum())},

@@ -6,7 +6,7 @@ import numpy as np
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.errors import DatabaseUnavailable
-from streams.model_epochs import FitWindows
+from streams.epoch_fit import FitWindows
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

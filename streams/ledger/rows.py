@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from streams.batch import AccountLine, Batch, RequestLines
 from streams.ledger.tables import arrow_schema
@@ -39,7 +41,9 @@ BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "unmetered_ns": lambda b: b.unmetered_ns,
     "iterations": lambda b: sum(len(lines.window.iteration_share) for lines in b.requests),
     "batch_size": lambda b: sum(len(lines.energy_uj) for lines in b.requests),
-    "tenants": lambda b: len({name for lines in b.requests for name in lines.window.requests.tenant.tolist()}),
+    "tenants": lambda b: len(
+        {name for lines in b.requests for name in lines.window.requests.tenant.tolist()}
+    ),
     "rows": lambda b: sum(lines.window.runs.rows for lines in b.requests),
     "features": lambda b: list(b.features.items()),
     "method": lambda b: b.method,
@@ -59,6 +63,8 @@ BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "iteration_frames": lambda b: b.iteration_frames,
     "energy_frames": lambda b: b.energy_frames,
     "ingested_at": lambda b: b.ingested_ns // 1_000_000,
+    "gpus": lambda b: b.gpus,
+    "edge_error": lambda b: b.edge_error,
 }
 
 
@@ -149,10 +155,18 @@ def _request_rows(batch: Batch, lines: RequestLines) -> pa.Table:
         "prompt_tokens": requests.prompt_tokens,
         "cached_tokens": requests.cached_tokens,
         "held_ns": lines.held_ns,
+        "model_loadings": _loadings(lines.model_loadings_uj),
+        "sampling_uj": lines.sampling_uj,
         **request_totals(window, batch.start_ns, batch.end_ns),
     }
     schema = arrow_schema("ledger")
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
+def _loadings(values: NDArray[np.float32]) -> pa.Array:
+    """(R, F) as R lists."""
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    return pa.ListArray.from_arrays(offsets, values.ravel())
 
 
 def _account_rows(batch: Batch, accounts: Sequence[AccountLine]) -> pa.Table:
@@ -173,6 +187,7 @@ def _account_rows(batch: Batch, accounts: Sequence[AccountLine]) -> pa.Table:
             "host_uj": line.host_uj,
             "first_ns": batch.start_ns,
             "last_ns": batch.end_ns,
+            "model_loadings": [],
         }
         for line in accounts
     ]

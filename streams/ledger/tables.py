@@ -37,6 +37,7 @@ COLUMN: Final = re.compile(
 SCALARS: Final[Mapping[str, pa.DataType]] = MappingProxyType(
     {
         "String": pa.string(),
+        "Float32": pa.float32(),
         "Float64": pa.float64(),
         "UInt8": pa.uint8(),
         "UInt32": pa.uint32(),
@@ -49,13 +50,14 @@ SCALARS: Final[Mapping[str, pa.DataType]] = MappingProxyType(
 
 @cache
 def declared() -> Mapping[str, tuple[Column, ...]]:
-    """Every table's columns in the order of their declaration."""
-    tables = {}
+    """Every table's columns in the order of their declaration, later migrations' behind."""
+    tables: dict[str, tuple[Column, ...]] = {}
     for migration in known():
         for statement in migration.statements:
-            match = re.match(r"CREATE TABLE IF NOT EXISTS (\w+)", statement)
-            if match:
+            if match := re.match(r"CREATE TABLE IF NOT EXISTS (\w+)", statement):
                 tables[match[1]] = _columns(statement)
+            elif match := re.match(r"ALTER TABLE (\w+)\S* ADD COLUMN IF NOT EXISTS (.+)", statement):
+                tables[match[1]] += (_column(match[2]),)
     return MappingProxyType(tables)
 
 
@@ -101,10 +103,12 @@ def arrow_type(clickhouse_type: str) -> pa.DataType:
 
 def _columns(statement: str) -> tuple[Column, ...]:
     body = statement[statement.index("(\n") + 2 : statement.index("\n) ENGINE")]
-    found = []
-    for line in body.split(",\n    INDEX ")[0].splitlines():
-        match = COLUMN.fullmatch(line.strip())
-        assert match is not None, line
-        comment = (match["comment"] or "").replace("''", "'")
-        found.append(Column(match["name"], match["type"], match["filled"] is not None, comment))
-    return tuple(found)
+    lines = body.split(",\n    INDEX ")[0].splitlines()
+    return tuple(_column(line.strip()) for line in lines)
+
+
+def _column(line: str) -> Column:
+    match = COLUMN.fullmatch(line)
+    assert match is not None, line
+    comment = (match["comment"] or "").replace("''", "'")
+    return Column(match["name"], match["type"], match["filled"] is not None, comment)
