@@ -1,0 +1,261 @@
+"""One tenant's report over a period, as figures: what it drew, when, for what, and what else it could have been.
+
+Everything is read as of a cut-off, so that the same report can be made again for ever.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas.errors import DataError
+from streams.answers import report_queries as queries
+from streams.answers.fleet_totals import fleet_totals
+from streams.answers.periods import Period
+from streams.answers.registry import Tenant, find_tenant
+from streams.answers.token_price import OUTPUT_WEIGHT
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+__all__ = ["SETTLED_AFTER", "Carbon", "HourLine", "ModelLine", "Report", "make_report"]
+
+SETTLED_AFTER: Final = timedelta(minutes=10)
+"""A cut-off lies at least so far back: an insert that began before it has ended by then."""
+UJ_PER_KWH: Final = 3_600_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLine:
+    """What the tenant asked of one model. Microjoules of accelerators unless the name says host."""
+
+    model: str
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    prefill_tokens: int
+    decode_tokens: int
+    emitted_tokens: int
+    energy_uj: int
+    half_width_uj: int
+    """Half width of the 90 % interval; errors taken as common to all requests: an upper bound."""
+    host_uj: int
+    held_ns: int
+    """Iteration time, shared with the batches."""
+    tier: int
+    methods: tuple[str, ...]
+    model_versions: tuple[str, ...]
+    saved_by_halved_prompts_uj: float
+    """What prompts of half the length would have saved, by the energy model, scaled to the meter."""
+    saved_by_shorter_answers_uj: float
+    """What stopping after four fifths of the tokens would have saved."""
+    token_price_uj: float
+    """What a price per token would have charged in place of `energy_uj`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HourLine:
+    """One model in one hour."""
+
+    hour: str
+    model: str
+    requests: int
+    energy_uj: int
+    half_width_uj: int
+    host_uj: int
+    prefill_tokens: int
+    decode_tokens: int
+    emitted_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Carbon:
+    """Operational carbon of the energy for which a factor is on record."""
+
+    basis: str
+    """location or market."""
+    grams: float
+    covered_uj: int
+    """Energy with a factor; the rest has no grams, never zero grams."""
+    sources: tuple[str, ...]
+    estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that the report's formats say."""
+
+    tenant: str
+    start: str
+    end: str
+    as_of: str
+    preliminary: str
+    """Why figures may still change; empty where the period is settled."""
+    boundary: str
+    models: tuple[ModelLine, ...]
+    hours: tuple[HourLine, ...]
+    percentiles_uj: dict[str, int]
+    """Energy of a request: p50, p90, p99, max; {} without requests."""
+    cold_start_uj: int
+    residency_uj: int
+    moved_host_uj: int
+    carbon: tuple[Carbon, ...]
+    price_per_kwh: str
+    """Decimal; empty where no tariff was agreed."""
+    currency: str
+    output_weight: float
+
+    @property
+    def energy_uj(self) -> int:
+        """Booked to requests."""
+        return sum(line.energy_uj for line in self.models)
+
+    @property
+    def total_uj(self) -> int:
+        """Booked and moved to the tenant: what a tariff prices."""
+        return self.energy_uj + self.cold_start_uj + self.residency_uj
+
+    def cost(self, energy_uj: float) -> Decimal | None:
+        """Price of some energy, to a millionth; None without a tariff."""
+        if not self.currency:
+            return None
+        return (Decimal(self.price_per_kwh) * Decimal(energy_uj) / UJ_PER_KWH).quantize(Decimal("0.000001"))
+
+    def data(self) -> dict[str, Any]:
+        """Plain types, in a fixed order: the same report gives the same JSON."""
+        return asdict(self)
+
+
+def make_report(
+    client: "Client", tenant: str, period: Period, as_of: datetime, *, output_weight: float = OUTPUT_WEIGHT
+) -> Report:
+    """The report of `tenant` over `period` from rows stored by `as_of`.
+
+    Raises DataError for a tenant that neither the registry nor the ledger knows. A period without requests
+    gives a report that says so; one that is not settled is marked.
+    """
+    parameters = period.parameters | {"tenant": tenant, "as_of": _moment(as_of)}
+    known = find_tenant(client, tenant)
+    lines = client.query(queries.LINES, parameters=parameters).result_rows
+    moved = {
+        kind: (energy, host)
+        for kind, energy, host in client.query(queries.MOVED, parameters=parameters).result_rows
+    }
+    if known is None and not lines and not moved:
+        _must_be_known(client, tenant)
+    totals = fleet_totals(client, period, _moment(as_of)) if lines else {}
+    priced = known if known is not None and known.has_tariff else None
+    return Report(
+        tenant=tenant,
+        start=period.start.astimezone(UTC).isoformat(),
+        end=period.end.astimezone(UTC).isoformat(),
+        as_of=as_of.astimezone(UTC).isoformat(timespec="milliseconds"),
+        preliminary=_why_preliminary(client, period, as_of),
+        boundary="narrow: accelerators by their meters; hosts apart, without PUE",
+        models=tuple(_model_line(row, totals, output_weight) for row in lines),
+        hours=tuple(
+            _hour_line(row) for row in client.query(queries.HOURS, parameters=parameters).result_rows
+        ),
+        percentiles_uj=_spread(client, parameters) if lines else {},
+        cold_start_uj=int(moved.get("cold_start", (0, 0))[0]),
+        residency_uj=int(moved.get("residency_idle", (0, 0))[0]),
+        moved_host_uj=sum(int(host) for _, host in moved.values()),
+        carbon=tuple(
+            _carbon(*row) for row in client.query(queries.CARBON, parameters=parameters).result_rows
+        ),
+        price_per_kwh=_price(priced),
+        currency=priced.currency if priced else "",
+        output_weight=output_weight,
+    )
+
+
+def _must_be_known(client: "Client", tenant: str) -> None:
+    """Raise DataError unless the ledger has a row of `tenant`."""
+    found = client.query(
+        "SELECT 1 FROM ledger WHERE tenant = {t:String} AND account = 'request' LIMIT 1",
+        parameters={"t": tenant},
+    ).result_rows
+    if not found:
+        raise DataError(
+            f"no tenant {tenant!r}: nothing was ever booked to it and it is not registered; "
+            "upper and lower case differ"
+        )
+
+
+def _why_preliminary(client: "Client", period: Period, as_of: datetime) -> str:
+    sealed_ns = client.query(queries.SEALED, parameters={"as_of": _moment(as_of)}).result_rows[0][0]
+    if sealed_ns < period.end.timestamp() * 1e9:
+        until = datetime.fromtimestamp(sealed_ns / 1e9, UTC).isoformat(timespec="seconds")
+        return (
+            f"the ledger is sealed until {until} only, before the period's end"
+            if sealed_ns
+            else "the ledger is empty"
+        )
+    if as_of < period.end + SETTLED_AFTER:
+        return "the cut-off lies less than ten minutes after the period's end"
+    return ""
+
+
+def _model_line(row: Any, totals: dict[str, tuple[int, int, int]], output_weight: float) -> ModelLine:
+    (
+        model,
+        requests,
+        prompt,
+        cached,
+        prefill,
+        decode,
+        emitted,
+        energy_uj,
+        half_width,
+        host,
+        held,
+        tier,
+        *rest,
+    ) = row
+    methods, versions, halved_uj, shorter_uj = rest
+    fleet_uj, fleet_prompt, fleet_emitted = totals[model]
+    billed = prompt + output_weight * emitted
+    fleet_billed = fleet_prompt + output_weight * fleet_emitted
+    return ModelLine(
+        model=model,
+        requests=requests,
+        prompt_tokens=prompt,
+        cached_tokens=cached,
+        prefill_tokens=prefill,
+        decode_tokens=decode,
+        emitted_tokens=emitted,
+        energy_uj=int(energy_uj),
+        half_width_uj=int(half_width),
+        host_uj=int(host),
+        held_ns=held,
+        tier=tier,
+        methods=tuple(methods),
+        model_versions=tuple(versions),
+        saved_by_halved_prompts_uj=float(halved_uj),
+        saved_by_shorter_answers_uj=float(shorter_uj),
+        token_price_uj=fleet_uj * billed / fleet_billed if fleet_billed else float(energy_uj),
+    )
+
+
+def _hour_line(row: Any) -> HourLine:
+    hour, model, *figures = row
+    return HourLine(hour.replace(tzinfo=UTC).isoformat(), model, *(int(figure) for figure in figures))
+
+
+def _carbon(basis: str, grams: float, covered_uj: int, sources: list[str], estimated: int) -> Carbon:
+    return Carbon(basis, grams, int(covered_uj), tuple(sources), bool(estimated))
+
+
+def _spread(client: "Client", parameters: dict[str, Any]) -> dict[str, int]:
+    quantiles, largest = client.query(queries.SPREAD, parameters=parameters).result_rows[0]
+    return dict(
+        zip(("p50", "p90", "p99", "max"), [int(value) for value in (*quantiles, largest)], strict=True)
+    )
+
+
+def _price(tenant: Tenant | None) -> str:
+    return str(Decimal(repr(tenant.price_per_kwh))) if tenant else ""
+
+
+def _moment(instant: datetime) -> str:
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
