@@ -25,6 +25,7 @@ class WorkerMetrics:
     watermark_delay_seconds: Gauge
     flush_seconds: Histogram
     insert_retries: Counter
+    repairs: Counter
 
     @classmethod
     def create(cls) -> "WorkerMetrics":
@@ -76,6 +77,12 @@ class WorkerMetrics:
             ),
             flush_seconds=Histogram(
                 "wattledger_flush_seconds", "booking and inserting one flush", registry=registry
+            ),
+            repairs=Counter(
+                "wattledger_repairs",
+                "late frames and counter holes dealt with: revised, unchanged or beyond_retention",
+                ["outcome"],
+                registry=registry,
             ),
             insert_retries=Counter(
                 "wattledger_insert_retries",

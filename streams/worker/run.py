@@ -13,17 +13,20 @@ from schemas.frames import prepare
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
 from streams.ledger.sink import ClickHouseSink
-from streams.ledger.transfers import write_transfers
 from streams.side_inputs import SideInputs
 from streams.worker.app import create_app
+from streams.worker.chores import chores
 from streams.worker.dead_letters import DeadLetterTopic
 from streams.worker.durable import Durable
 from streams.worker.epochs import ModelEpochs
 from streams.worker.frontier import FrontierReader
+from streams.worker.jobs import Jobs
 from streams.worker.metrics import WorkerMetrics
+from streams.worker.repairing import Repairs
 from streams.worker.settings import WorkerSettings
 from streams.worker.shell import Shell
 from streams.worker.side_reader import SideReader
+from streams.worker.topic_ranges import TopicRanges
 
 __all__ = ["run_worker"]
 
@@ -51,7 +54,9 @@ def run_worker(settings: WorkerSettings) -> None:
     asyncio.set_event_loop(loop)
     with tempfile.TemporaryDirectory(prefix="wattledger-worker-") as data_dir:
         epochs = ModelEpochs(client, settings.kafka, side, side_reader, settings.epochs)
-        durable = Durable(ClickHouseSink(client), side, settings.split, epochs, metrics, dead_letters.publish)
+        sink, ranges = ClickHouseSink(client), TopicRanges(settings.kafka)
+        repairs = Repairs(client, sink, ranges.read, side, settings.windows, settings.split)
+        durable = Durable(sink, side, settings.split, epochs, metrics, dead_letters.publish)
         shell = Shell(
             settings=settings,
             side=side,
@@ -60,7 +65,7 @@ def run_worker(settings: WorkerSettings) -> None:
             durable=durable,
             metrics=metrics,
             thread=thread,
-            move_transfers=lambda since_ns: write_transfers(client, since_ns=since_ns),
+            jobs=Jobs(chores(settings, client, repairs, metrics)),
         )
         app = create_app(settings, shell, data_dir)
         worker = faust.Worker(app, loop=loop, loglevel="WARNING", quiet=True, redirect_stdouts=False)
@@ -72,3 +77,4 @@ def run_worker(settings: WorkerSettings) -> None:
             thread.submit(client.close).result()
             thread.shutdown()
             side_reader.close()
+            ranges.close()

@@ -38,6 +38,8 @@ class WorkerSettings:
     """More bad messages than this among the last thousand stop the worker: a topic is not to be drained."""
     transfers_interval_s: float = 10.0
     """How long a served request waits for its part of a model load; each look costs a query over a day."""
+    repair_interval_s: float = 60.0
+    """How long a late frame waits for the revision that it makes; each look costs two queries."""
     metrics_port: int = 0
     """Prometheus endpoint; 0 for none."""
     windows: WindowRules = field(default_factory=WindowRules)

@@ -24,6 +24,7 @@ from streams.side_inputs import SideInputs
 from streams.worker.commits import Commits
 from streams.worker.durable import Durable
 from streams.worker.frontier import FrontierReader
+from streams.worker.jobs import Jobs, Scope
 from streams.worker.metrics import WorkerMetrics
 from streams.worker.settings import WorkerSettings
 from streams.worker.side_reader import SideReader
@@ -40,8 +41,6 @@ RECENT_MESSAGES: Final = 1000
 FEWEST_DEAD_LETTERS: Final = 50
 """The dead-letter ratio is judged over this many messages, once there are at least so many dead letters."""
 
-TRANSFERS_REACH_NS: Final = 24 * 3600 * 1_000_000_000
-"""Loads older than a day are closed by then, or their rest stays in `cold_start` until `wattledger repair`."""
 RETRY_S: Final = 1.0
 """How often a broker or database that is away is asked again."""
 WAIT_S: Final = 0.02
@@ -63,7 +62,7 @@ class Shell:
         durable: Durable,
         metrics: WorkerMetrics,
         thread: ThreadPoolExecutor,
-        move_transfers: Callable[[int], object],
+        jobs: Jobs,
     ) -> None:
         self._settings = settings
         self._side = side
@@ -72,8 +71,7 @@ class Shell:
         self._durable = durable
         self._metrics = metrics
         self._thread = thread
-        self._move_transfers = move_transfers
-        self._next_transfers_s = 0.0
+        self._jobs = jobs
         self._gate = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._pipeline: Pipeline | None = None
@@ -92,6 +90,7 @@ class Shell:
         Returns once nothing is being written any more: whoever is given the partitions reads the manifest next.
         """
         self._gate.clear()
+        self._jobs.forget()
         self._metrics.ready.set(0)
         self._pipeline = None
         self._commits.forget()
@@ -201,7 +200,7 @@ class Shell:
             while not stopping():
                 more = self._gate.is_set() and await self._flush()
                 if not more:
-                    await self._move_cold_starts()
+                    await self._work_on_jobs()
                 await asyncio.sleep(0 if more else self._settings.flush_interval_s)
         except asyncio.CancelledError:
             raise
@@ -250,19 +249,15 @@ class Shell:
             if self._gate.is_set():
                 await self._commits.send(self._consumer)
 
-    async def _move_cold_starts(self) -> None:
-        """Now and then move load energy to the requests that share it: a job over what is durable already."""
+    async def _work_on_jobs(self) -> None:
+        """One step of what is due beside the stream."""
         now_s = time.monotonic()
-        pipeline = self._pipeline
-        if pipeline is None or now_s < self._next_transfers_s or not pipeline.durable_until_ns():
+        if self._pipeline is None or not self._jobs.is_due(now_s):
             return
-        self._next_transfers_s = now_s + self._settings.transfers_interval_s
-        since_ns = pipeline.durable_until_ns() - TRANSFERS_REACH_NS
+        partitions = frozenset(partition for _, partition in self._assigned)
+        scope = Scope(partitions, self._pipeline.durable_until_ns())
         async with self._flushing:
-            try:
-                await self._on_thread(self._move_transfers, since_ns)
-            except DatabaseUnavailable as error:
-                log.warning("cold-start transfers put off: %s", error)
+            await self._on_thread(self._jobs.step, now_s, scope)
 
     def _guard_dead_letters(self, dead: int) -> None:
         self._recently_dead.extend([False] * (self._received - dead) + [True] * dead)
