@@ -65,7 +65,7 @@ def command(
       wattledger repair --group eu-1/node-07/llama-8b-0 --from 2026-03-01T12:00 --to 2026-03-01T13:00 --dry-run
     """
     asked = [name for name in (group_id, from_ns, to_ns) if name is not None]
-    if asked and len(asked) < 3:  # noqa: PLR2004 - all three or none
+    if asked and len(asked) < 3:
         raise click.UsageError("--group, --from and --to belong together: give all three, or none")
     settings = settings_module.load()
     rules = WindowRules(window_ns=round(window_s * 1e9))
@@ -106,11 +106,8 @@ def _side_inputs(kafka: str) -> SideInputs:
 
 
 def _asked(needs: Repairs, group_id: str, from_ns: int, to_ns: int) -> Cause:
-    found = rows_of(
-        needs.client,
-        "SELECT max(topic_partition), count() FROM batches WHERE group_id = {g:String}",
-        {"g": group_id},
-    )
+    query = "SELECT max(topic_partition), count() FROM batches WHERE group_id = {group_id:String}"
+    found = rows_of(needs.client, query, {"group_id": group_id})
     partition, batches = found[0]
     if not batches:
         raise WattledgerError(
