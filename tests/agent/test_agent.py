@@ -312,7 +312,7 @@ def test_a_full_spool_keeps_the_energy_and_counts_what_it_gave_up(rig: Rig) -> N
     noise = random.Random(5)
 
     def gave_up() -> bool:
-        for _ in range(2000):
+        for _ in range(400):
             record(recorder, noise.randbytes(60).hex())
         return rig.oldest_iteration() > 0
 
