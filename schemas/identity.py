@@ -4,7 +4,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 
-__all__ = ["batch_id", "seed"]
+__all__ = ["batch_id", "inputs_digest", "seed"]
 
 
 def batch_id(group_id: str, incarnations: Sequence[str], start_ns: int, end_ns: int) -> str:
@@ -18,6 +18,18 @@ def batch_id(group_id: str, incarnations: Sequence[str], start_ns: int, end_ns: 
     for name in names:
         digest.update(_text(name))
     digest.update(struct.pack(">qq", start_ns, end_ns))
+    return digest.hexdigest()
+
+
+def inputs_digest(inputs: Sequence[object]) -> str:
+    """16 hexadecimal digits for what a batch's rows were computed from, in order.
+
+    Rows of two attempts at one batch share it only if they were made of the same frames under the same models:
+    so the rows of an attempt that was never sealed do not mix with those of one that was.
+    """
+    digest = hashlib.blake2b(digest_size=8, person=b"wattledger-input")
+    for one in inputs:
+        digest.update(_text(str(one)))
     return digest.hexdigest()
 
 

@@ -27,6 +27,8 @@ class RequestLines:
     """(R, 7) by which each error of the energy model moves `energy_uj`, signed."""
     sampling_uj: NDArray[np.int64]
     """(R,) standard error by sampling."""
+    term_shares: NDArray[np.float64]
+    """(R, 7) Shapley values in the game of each coefficient alone, at 1 joule."""
     held_ns: NDArray[np.int64]
 
 
@@ -46,6 +48,8 @@ class Batch:
     """One group's batch, booked: request + idle + cold_start + overhead + unobserved = metered_uj."""
 
     batch_id: str
+    inputs: str
+    """Digest of the frames, gaps, loads and models that the rows are made of."""
     revision: int
     reason: str
     group_id: str
@@ -65,6 +69,8 @@ class Batch:
     accounts: tuple[AccountLine, ...]
     requests: tuple[RequestLines, ...]
     modelled_uj: int
+    request_scale: float
+    """Microjoules booked to requests per joule that the energy model expected of them."""
     gap_ns: int
     gap_causes: tuple[str, ...]
     busy_ns: int

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.identity import batch_id, seed
+from schemas.identity import batch_id, inputs_digest, seed
 from schemas.iterations import IterationFrame
 from schemas.side_inputs import EngineDescriptor
 from streams.assembly import EngineWindow, assemble
@@ -68,6 +68,7 @@ def book(
     zone, site = _place(closed, descriptors, side)
     return Batch(
         batch_id=identity,
+        inputs=_inputs(closed, parts, rules),
         revision=revision,
         reason=reason,
         group_id=closed.group_id,
@@ -87,6 +88,7 @@ def book(
         accounts=accounts,
         requests=requests,
         modelled_uj=round(1e6 * sum(split.modelled_j for split in splits)),
+        request_scale=_request_scale(weights, parts),
         gap_ns=timeline.gap_ns,
         gap_causes=closed.gap_causes,
         busy_ns=timeline.busy_ns,
@@ -112,6 +114,23 @@ def book(
         ),
         gpus=_gpus(descriptors, accelerators),
         edge_error=edges,
+    )
+
+
+def _inputs(closed: ClosedWindow, parts: Sequence[_EnginePart], rules: SplitRules) -> str:
+    frames = [held.frame for held in closed.iterations]
+    metered = [held.frame for held in closed.energy]
+    return inputs_digest(
+        [
+            *((frame.engine_id, frame.incarnation, frame.sequence) for frame in frames),
+            *((frame.node_id, frame.incarnation, frame.sequence) for frame in metered),
+            *((part.model.version, part.window.engine_id) for part in parts),
+            closed.gaps,
+            closed.gap_causes,
+            closed.loads,
+            closed.closed_by,
+            rules,
+        ]
     )
 
 
@@ -239,6 +258,13 @@ def _lines(
     return accounts, tuple(requests)
 
 
+def _request_scale(weights: NDArray[np.float64], parts: Sequence[_EnginePart]) -> float:
+    """Microjoules per modelled joule of requests, before they become integers."""
+    requests = sum(len(part.split.request_j) for part in parts)
+    modelled_j = sum(float(part.split.request_j.sum()) for part in parts)
+    return _scale(float(weights[len(weights) - requests :].sum()), modelled_j)
+
+
 def _request_lines(
     part: _EnginePart,
     energy_uj: NDArray[np.int64],
@@ -259,6 +285,7 @@ def _request_lines(
         half_width_uj=np.ceil(Z_90 * np.sqrt(variance)).astype(np.int64),
         model_loadings_uj=loadings_uj.astype(np.float32),
         sampling_uj=np.ceil(sampling_uj).astype(np.int64),
+        term_shares=split.term_shares,
         held_ns=split.held_ns,
     )
 

@@ -1,5 +1,6 @@
 -- The ledger: append-only facts. Rows are immutable; a revision is a complete set for its batch; readers take
--- each batch's highest manifest revision (table `batches`) stored before their cut-off. `revision` closes every
+-- each batch's highest manifest revision (table `batches`) stored before their cut-off, with the rows made of the
+-- same inputs: an attempt that crashed before its manifest leaves rows that nobody sees. `revision` closes every
 -- sorting key, so a merge never erases history; the version column keeps the earliest copy of a replayed row
 -- (it falls as stored_at grows). `{engine}` renders as ReplacingMergeTree or its replicated form, `{on_cluster}`
 -- as nothing or the cluster's clause (streams/ledger/migrations.py).
@@ -7,6 +8,7 @@
 CREATE TABLE IF NOT EXISTS batches{on_cluster} (
     batch_id            FixedString(32) COMMENT 'hex digest of group, incarnations and window',
     revision            UInt32 COMMENT '0 as first sealed; a later revision replaces the batch as a whole',
+    inputs              FixedString(16) COMMENT 'hex digest of the frames, gaps, loads and models that its rows were made of: only rows with the same are its rows',
     group_id            LowCardinality(String) COMMENT 'what is metered together; the Kafka key',
     engine_ids          Array(LowCardinality(String)) COMMENT 'engines attached to the group in this window',
     incarnations        Array(String) COMMENT 'engine processes that ran, in order of engine_ids',
@@ -26,6 +28,7 @@ CREATE TABLE IF NOT EXISTS batches{on_cluster} (
     unobserved_uj       Int64 COMMENT 'drawn while iteration data are missing, by an identified gap',
     host_uj             Int64 COMMENT 'host energy of the group, microjoules, shared in the same proportions',
     modelled_uj         Int64 COMMENT 'what the energy model expected of the iterations; metered minus this is the residual',
+    request_scale       Float64 COMMENT 'microjoules booked to requests per joule that the energy model expected of them',
     gap_ns              Int64 COMMENT 'time without iteration data',
     gap_causes          Array(LowCardinality(String)) COMMENT 'why: sequence_gap, silent_iterations, hook_off; silent_meter where no counter reached the end',
     busy_ns             Int64 COMMENT 'time with an iteration running',
@@ -72,6 +75,7 @@ CREATE TABLE IF NOT EXISTS ledger{on_cluster} (
     event_time          DateTime64(3, 'UTC') COMMENT 'window start',
     batch_id            FixedString(32) COMMENT 'the batch booked',
     revision            UInt32 COMMENT 'revision of that batch',
+    inputs              FixedString(16) COMMENT 'what the row was made of, as in its batch: rows of an attempt that was never sealed differ',
     account             LowCardinality(String) COMMENT 'request, idle, cold_start, overhead, unobserved',
     engine_id           LowCardinality(String) COMMENT 'cluster/node/name; empty for accounts of the whole group',
     incarnation         String COMMENT 'engine process; with ordinal it identifies the request',
@@ -95,6 +99,7 @@ CREATE TABLE IF NOT EXISTS ledger{on_cluster} (
     iterations          UInt32 COMMENT 'iterations this request took part in, in this window',
     context_sum         Int64 COMMENT 'sum over rows of tokens in the KV cache before the row',
     shared_iterations   Float64 COMMENT 'sum over its iterations, by their part inside the window, of 1 / requests in the iteration: its part of what an iteration costs whoever is served',
+    term_shares         Array(Float64) COMMENT 'its Shapley value in the game of each coefficient of the energy model alone, at 1 J: fixed, request, prefill, context, attention, experts, excess; with the batch''s request_scale and coefficients they give energy_uj again',
     held_ns             Int64 COMMENT 'iteration time shared with the batch, by the time game''s split',
     first_ns            Int64 COMMENT 'start of its first iteration in this window',
     last_ns             Int64 COMMENT 'end of its last iteration in this window',
@@ -102,7 +107,7 @@ CREATE TABLE IF NOT EXISTS ledger{on_cluster} (
     version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at)) COMMENT 'falls as stored_at grows: of a replayed row the earliest copy stays'
 ) ENGINE = {engine}(version)
 PARTITION BY toYYYYMM(event_time)
-ORDER BY (tenant, event_time, batch_id, account, engine_id, incarnation, ordinal, load_id, revision)
+ORDER BY (tenant, event_time, batch_id, account, engine_id, incarnation, ordinal, load_id, inputs, revision)
 COMMENT 'One row per batch, account and request: what was booked';
 
 CREATE TABLE IF NOT EXISTS transfers{on_cluster} (
@@ -150,6 +155,7 @@ COMMENT 'Model loads, wake-ups and adapter loads';
 CREATE TABLE IF NOT EXISTS raw_meter{on_cluster} (
     batch_id            FixedString(32) COMMENT 'the batch whose edges these are',
     revision            UInt32 COMMENT 'revision of that batch',
+    inputs              FixedString(16) COMMENT 'what the row was made of, as in its batch',
     meter_id            String COMMENT 'GPU UUID, or host:<node>:<group>',
     epoch               String COMMENT 'changes when the counter starts anew',
     kind                LowCardinality(String) COMMENT 'gpu or host',
@@ -169,7 +175,7 @@ CREATE TABLE IF NOT EXISTS raw_meter{on_cluster} (
     version             UInt64 MATERIALIZED 18446744073709551615 - toUInt64(toUnixTimestamp64Milli(stored_at)) COMMENT 'falls as stored_at grows: of a replayed row the earliest copy stays'
 ) ENGINE = {engine}(version)
 PARTITION BY toYYYYMM(event_time)
-ORDER BY (batch_id, meter_id, epoch, revision)
+ORDER BY (batch_id, meter_id, epoch, inputs, revision)
 COMMENT 'Counter readings on either side of each batch''s edges, so that anyone can recompute the meter';
 
 CREATE TABLE IF NOT EXISTS late_frames{on_cluster} (

@@ -24,6 +24,7 @@ INNER JOIN batches_as_of(as_of = {as_of:DateTime64(3, 'UTC')}) AS sealed
     ON booked.event_time = sealed.event_time
     AND booked.batch_id = sealed.batch_id
     AND booked.revision = sealed.revision
+    AND booked.inputs = sealed.inputs
 COMMENT 'Rows of each batch''s highest revision among those stored by as_of, each once';
 
 CREATE OR REPLACE VIEW current_ledger{on_cluster} AS
@@ -60,6 +61,7 @@ SELECT
     event_time,
     batch_id,
     revision,
+    inputs,
     meter_id,
     epoch,
     kind,
@@ -111,19 +113,22 @@ LEFT JOIN (
         event_time,
         batch_id,
         revision,
+        inputs,
         sumIf(energy_uj, kind = 'gpu') AS gpu_uj,
         sumIf(energy_uj, kind = 'host') AS host_uj,
         count() AS readings,
         min(in_order) AS in_order
     FROM metered
-    GROUP BY event_time, batch_id, revision
+    GROUP BY event_time, batch_id, revision, inputs
 ) AS meter
     ON batch.event_time = meter.event_time AND batch.batch_id = meter.batch_id AND batch.revision = meter.revision
+    AND batch.inputs = meter.inputs
 LEFT JOIN (
     SELECT
         event_time,
         batch_id,
         revision,
+        inputs,
         sumIf(toInt128(ledger.energy_uj), account = 'request') AS request_uj,
         sumIf(toInt128(ledger.energy_uj), account = 'idle') AS idle_uj,
         sumIf(toInt128(ledger.energy_uj), account = 'cold_start') AS cold_start_uj,
@@ -132,9 +137,10 @@ LEFT JOIN (
         sum(toInt128(ledger.energy_uj)) AS energy_uj,
         sum(toInt128(ledger.host_uj)) AS host_uj
     FROM ledger FINAL
-    GROUP BY event_time, batch_id, revision
+    GROUP BY event_time, batch_id, revision, inputs
 ) AS booked
     ON batch.event_time = booked.event_time AND batch.batch_id = booked.batch_id AND batch.revision = booked.revision
+    AND batch.inputs = booked.inputs
 COMMENT 'Per batch: the meter recomputed from raw readings against the accounts and the ledger; why_open says what differs';
 
 CREATE OR REPLACE VIEW tenant_usage{on_cluster} AS

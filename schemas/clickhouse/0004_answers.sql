@@ -112,6 +112,7 @@ FROM (
     FROM (SELECT * FROM ledger FINAL) AS line
     INNER JOIN current_batches AS batch
         ON line.event_time = batch.event_time AND line.batch_id = batch.batch_id AND line.revision = batch.revision
+        AND line.inputs = batch.inputs
     WHERE line.account = 'request'
     GROUP BY tenant, engine_id, incarnation, ordinal, client_request_id
 ) AS booked

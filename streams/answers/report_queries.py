@@ -28,12 +28,13 @@ ROWS: Final = f"""
     WHERE tenant = {{tenant:String}} AND account = 'request' AND {IN_PERIOD} AND stored_at <= {AS_OF}
 ) AS line
 INNER JOIN (
-    SELECT event_time, batch_id, revision, method, model_version, engine_class, tier, zone,
+    SELECT event_time, batch_id, revision, inputs, method, model_version, engine_class, tier, zone,
         if(modelled_uj > 0, (request_uj + overhead_uj) / modelled_uj, 0.) AS scale
     FROM batches_as_of(as_of = {AS_OF})
     WHERE {IN_PERIOD}
 ) AS batch
     ON line.event_time = batch.event_time AND line.batch_id = batch.batch_id AND line.revision = batch.revision
+    AND line.inputs = batch.inputs
 """  # noqa: S608 - constants of this module
 
 # What a request's own tokens cost by the model in force, scaled to the meter: what using fewer would have saved.

@@ -66,6 +66,7 @@ FROM (
     FROM (SELECT * FROM ledger FINAL) AS line
     INNER JOIN batches_as_of(as_of = {as_of:DateTime64(3, 'UTC')}) AS batch
         ON line.event_time = batch.event_time AND line.batch_id = batch.batch_id AND line.revision = batch.revision
+        AND line.inputs = batch.inputs
     WHERE line.account = 'request'
         AND line.event_time >= {hour:DateTime64(3, 'UTC')}
         AND line.event_time < {hour:DateTime64(3, 'UTC')} + INTERVAL 1 HOUR

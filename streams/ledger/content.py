@@ -30,6 +30,7 @@ SELECT toString(row.batch_id), {columns}
 FROM {table} AS row
 INNER JOIN current_batches AS sealed
     ON row.event_time = sealed.event_time AND row.batch_id = sealed.batch_id AND row.revision = sealed.revision
+    AND row.inputs = sealed.inputs
 WHERE sealed.group_id = {{group_id:String}} AND toString(row.batch_id) IN {{batch_ids:Array(String)}}
     AND row.event_time >= fromUnixTimestamp64Nano({{from_ns:Int64}}) - INTERVAL 1 SECOND
     AND row.event_time < fromUnixTimestamp64Nano({{to_ns:Int64}})

@@ -72,7 +72,7 @@ FROM (
     FROM metered
     INNER JOIN current_batches AS sealed
         ON metered.event_time = sealed.event_time AND metered.batch_id = sealed.batch_id
-        AND metered.revision = sealed.revision
+        AND metered.revision = sealed.revision AND metered.inputs = sealed.inputs
     WHERE metered.event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
         AND (meter_id, epoch) IN suspects
     WINDOW chain AS (PARTITION BY meter_id, epoch ORDER BY from_ns ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)

@@ -16,6 +16,7 @@ __all__ = ["batch_table", "ledger_table", "meter_table"]
 BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "batch_id": lambda b: b.batch_id,
     "revision": lambda b: b.revision,
+    "inputs": lambda b: b.inputs,
     "group_id": lambda b: b.group_id,
     "engine_ids": lambda b: list(b.engine_ids),
     "incarnations": lambda b: list(b.incarnations),
@@ -35,6 +36,7 @@ BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "unobserved_uj": lambda b: b.account_uj("unobserved"),
     "host_uj": lambda b: b.host_uj,
     "modelled_uj": lambda b: b.modelled_uj,
+    "request_scale": lambda b: b.request_scale,
     "gap_ns": lambda b: b.gap_ns,
     "gap_causes": lambda b: list(b.gap_causes),
     "busy_ns": lambda b: b.busy_ns,
@@ -80,6 +82,7 @@ def meter_table(batches: Iterable[Batch]) -> pa.Table:
     rows = [
         {
             "batch_id": batch.batch_id,
+            "inputs": batch.inputs,
             "revision": batch.revision,
             "meter_id": one.meter.meter_id,
             "epoch": one.meter.epoch,
@@ -126,6 +129,7 @@ def _common(batch: Batch, account: str, engine_id: str, incarnation: str, size: 
     values = {
         "event_time": batch.start_ns // 1_000_000,
         "batch_id": batch.batch_id,
+        "inputs": batch.inputs,
         "revision": batch.revision,
         "account": account,
         "engine_id": engine_id,
@@ -155,15 +159,16 @@ def _request_rows(batch: Batch, lines: RequestLines) -> pa.Table:
         "prompt_tokens": requests.prompt_tokens,
         "cached_tokens": requests.cached_tokens,
         "held_ns": lines.held_ns,
-        "model_loadings": _loadings(lines.model_loadings_uj),
+        "model_loadings": _lists(lines.model_loadings_uj),
         "sampling_uj": lines.sampling_uj,
+        "term_shares": _lists(lines.term_shares),
         **request_totals(window, batch.start_ns, batch.end_ns),
     }
     schema = arrow_schema("ledger")
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
-def _loadings(values: NDArray[np.float32]) -> pa.Array:
+def _lists(values: NDArray[np.float32] | NDArray[np.float64]) -> pa.Array:
     """(R, F) as R lists."""
     offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
     return pa.ListArray.from_arrays(offsets, values.ravel())
@@ -176,6 +181,7 @@ def _account_rows(batch: Batch, accounts: Sequence[AccountLine]) -> pa.Table:
         | {
             "event_time": batch.start_ns // 1_000_000,
             "batch_id": batch.batch_id,
+            "inputs": batch.inputs,
             "revision": batch.revision,
             "account": line.account,
             "engine_id": line.engine_id,
@@ -188,6 +194,7 @@ def _account_rows(batch: Batch, accounts: Sequence[AccountLine]) -> pa.Table:
             "first_ns": batch.start_ns,
             "last_ns": batch.end_ns,
             "model_loadings": [],
+            "term_shares": [],
         }
         for line in accounts
     ]

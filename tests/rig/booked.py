@@ -150,6 +150,7 @@ def state(client: "Client") -> set[tuple[object, ...]]:
         FROM metered
         INNER JOIN current_batches AS sealed ON metered.event_time = sealed.event_time
             AND metered.batch_id = sealed.batch_id AND metered.revision = sealed.revision
+            AND metered.inputs = sealed.inputs
     """
     return {
         (kind, *(tuple(value) if isinstance(value, list) else value for value in row))
