@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 OVERHEAD_BYTES: Final = 160
 """Of a row beside its value: topic, key, stream, index."""
 FOLD_BATCH: Final = 256
-"""Frames given up at a time: small, so that little more than needed goes."""
+"""Frames looked at in one go; no more of them are given up than it takes."""
 
 
 class Worth(IntEnum):
@@ -179,7 +179,13 @@ class Spool:
             )
         ) as cursor:
             found = cursor.fetchall()
-        rows = found[::every]
+        excess = self.bytes - self._max_bytes
+        rows = []
+        for row in found[::every]:
+            if excess <= 0:
+                break
+            rows.append(row)
+            excess -= row[2] + OVERHEAD_BYTES
         sums: dict[str, Lost] = {}
         for _, stream, size, time_ns in rows:
             before = sums.get(stream, Lost(stream, worth, 0, 0, time_ns, time_ns))
@@ -192,7 +198,7 @@ class Spool:
                 max(before.to_ns, time_ns),
             )
         self._delete([row[0] for row in rows])
-        return list(sums.values()), found[-1][0] if found else after
+        return list(sums.values()), rows[-1][0] if rows else after
 
     def _delete(self, ids: list[int]) -> None:
         if not ids:

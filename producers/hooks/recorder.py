@@ -107,7 +107,7 @@ class Recorder:
     def open(self) -> Pass | None:
         """A pass begins now; None where there is no room, which costs the frame it would have been in."""
         if len(self._passes) >= self._settings.max_passes:
-            self._lost += 1
+            self.lose(1)
             return None
         # Queued before it is stamped, so that a frame being cut meanwhile knows that it started later.
         opened = Pass(self._load_id)
@@ -124,6 +124,20 @@ class Recorder:
         """What was opened is no forward pass; its payload is translated all the same, with no duration."""
         opened.payload = payload
         opened.end_ns = opened.start_ns
+
+    def add(self, start_ns: int, end_ns: int, payload: Any) -> None:
+        """A pass that ended earlier, told by an engine that reports after the fact; in order of start."""
+        if len(self._passes) >= self._settings.max_passes:
+            self.lose(1)
+            return
+        told = Pass(self._load_id)
+        told.start_ns, told.payload = start_ns, payload
+        told.end_ns = end_ns
+        self._passes.append(told)
+
+    def lose(self, passes: int) -> None:
+        """Passes went unrecorded: the frame in the making is given up, which leaves a hole in the sequence."""
+        self._lost += passes
 
     def cancel(self, opened: Pass) -> None:
         """What was opened never became a pass."""
