@@ -107,7 +107,7 @@ def evaluate(
             plan=_plan_record(plan),
             requests_digest=requests_digest,
         ),
-        run=_facts(run, settings),
+        run=_facts(plan, run, settings),
         charges_g={"per-iteration Shapley": context.truth_g.tolist()}
         | {name: grams.tolist() for name, grams in charges_g.items()},
         distances=method_distances(context, charged, cases, sampled),
@@ -127,11 +127,11 @@ def evaluate(
     )
 
 
-def _facts(run: Run, settings: MethodSettings) -> RunFacts:
+def _facts(plan: Plan, run: Run, settings: MethodSettings) -> RunFacts:
     requests, engine = run.requests, run.system.engine
     by_time = sum(float(segment.per_second_g @ segment.seconds) for segment in run.segments())
     return RunFacts(
-        source=Path(requests.source).name,
+        source=Path(plan.workload.trace).name,
         engine=engine.name,
         gpu_model=engine.gpu_model,
         gpus=engine.gpus,
