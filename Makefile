@@ -25,6 +25,10 @@ demo: setup  ## real requests through real Kafka into a ledger whose books close
 test: setup  ## unit, property and end-to-end tests (under 20 minutes)
 	@tools/uv run --frozen --all-extras pytest
 
+test-vllm:  ## the hook in a real vLLM on CPU: its scheduler, a server under load, transformers (6 GB once, 10 min)
+	@tools/vllm-env
+	@cd tests/vllm && ../../.cache/vllm-venv/bin/python -m pytest -c pytest.ini
+
 test-pure: setup  ## what needs neither broker nor database, in two minutes: for other Pythons
 	@tools/uv run --frozen --all-extras pytest tests/schemas tests/streams tests/attribution tests/simulation \
 	    --ignore=tests/simulation/test_publish.py --ignore=tests/streams/test_repair.py tests/test_rooms.py
@@ -48,6 +52,13 @@ fuzz: setup  ## a million mutated frames against the decoders (about five minute
 
 bench-frames: setup  ## size and speed of the frame codecs beside the obvious alternatives
 	@tools/uv run --frozen --all-extras python -m benchmarks.frames
+
+bench-hook:  ## what the vLLM hook costs per row, on against off, in the real scheduler (2 min)
+	@tools/vllm-env
+	@.cache/vllm-venv/bin/python benchmarks/hook.py
+
+bench-agent: setup  ## what the node agent costs at 8 GPUs and 400 iterations/s, against a real Kafka (2 min)
+	@tools/uv run --frozen --all-extras python benchmarks/agent.py
 
 bench-stream: setup  ## one worker core from Kafka bytes to durable rows, beside a plain consumer; latency (6 min)
 	@tools/uv run --frozen --all-extras python -m benchmarks.stream
