@@ -48,12 +48,16 @@ def late_frame_table(late_frames: Iterable[LateFrame]) -> pa.Table:
 
 def dead_letter_table(dead_letters: Iterable[DeadLetter]) -> pa.Table:
     """Rows of `dead_letters`: the original bytes and what was wrong with them."""
+    schema = arrow_schema("dead_letters")
+    # Any bytes: ClickHouse has one type for them and for text.
+    for name in ("key", "payload"):
+        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.binary(), nullable=False))
     rows = [
         {
             "topic": letter.message.topic,
             "topic_partition": letter.message.partition,
             "topic_offset": letter.message.offset,
-            "key": letter.message.key.decode("utf-8", "replace"),
+            "key": letter.message.key,
             "reason": letter.reason,
             "detail": letter.detail,
             "payload": letter.message.value,
@@ -61,4 +65,4 @@ def dead_letter_table(dead_letters: Iterable[DeadLetter]) -> pa.Table:
         }
         for letter in dead_letters
     ]
-    return pa.Table.from_pylist(rows, arrow_schema("dead_letters"))
+    return pa.Table.from_pylist(rows, schema)

@@ -44,15 +44,15 @@ WHERE late.event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
 ORDER BY late.group_id, late.start_ns
 """
 
-# Neighbours share the reading at their edge, unless a counter was out of sight there: then the left edge lies
-# inside its window, or a revision moved it. Only such counters are followed from edge to edge.
+# Neighbours share the reading at their edge, unless a counter was out of sight there or a revision moved it.
+# Only groups that had such a window are followed from edge to edge.
 HOLES: Final = """
-WITH suspects AS (
-    SELECT DISTINCT meter_id, epoch
-    FROM raw_meter
-    WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
-        AND (revision > 0 OR intDiv(from_ns, 1000000) > toUnixTimestamp64Milli(event_time))
-)
+WITH
+    troubled AS (
+        SELECT DISTINCT group_id
+        FROM batches
+        WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64}) AND (unmetered_ns > 0 OR revision > 0)
+    )
 SELECT
     lower(hex(MD5(arrayStringConcat(
         [meter_id, epoch, toString(left_ns), toString(left_uj), toString(from_ns), toString(from_uj)], '\\x1f'
@@ -70,11 +70,19 @@ FROM (
         lagInFrame(to_ns) OVER chain AS left_ns,
         lagInFrame(to_uj) OVER chain AS left_uj
     FROM metered
-    INNER JOIN current_batches AS sealed
+    INNER JOIN (
+        SELECT event_time, batch_id, revision, group_id, topic_partition
+        FROM current_batches
+        WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64}) AND group_id IN troubled
+    ) AS sealed
         ON metered.event_time = sealed.event_time AND metered.batch_id = sealed.batch_id
-        AND metered.revision = sealed.revision AND metered.inputs = sealed.inputs
+        AND metered.revision = sealed.revision
     WHERE metered.event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
-        AND (meter_id, epoch) IN suspects
+        AND metered.batch_id IN (
+            SELECT batch_id
+            FROM batches
+            WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64}) AND group_id IN troubled
+        )
     WINDOW chain AS (PARTITION BY meter_id, epoch ORDER BY from_ns ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
 )
 WHERE left_group = group_id AND left_uj != from_uj
@@ -144,13 +152,16 @@ class Stretch:
     """The first of them is the group's first."""
 
 
-def open_causes(client: "Client", *, from_ns: int, window_ns: int) -> list[Cause]:
+def open_causes(
+    client: "Client", *, from_ns: int, window_ns: int, holes_from_ns: int | None = None
+) -> list[Cause]:
     """Late frames and counter holes from event time `from_ns` on that nobody has dealt with.
 
+    holes_from_ns: where to begin to look for holes; their query grows with the time of the groups in trouble.
     Raises DatabaseUnavailable.
     """
-    asked = {"from_ns": from_ns, "window_ns": window_ns}
-    found = [*rows_of(client, LATE, asked), *rows_of(client, HOLES, asked)]
+    found = [*rows_of(client, LATE, {"from_ns": from_ns, "window_ns": window_ns})]
+    found += rows_of(client, HOLES, {"from_ns": from_ns if holes_from_ns is None else holes_from_ns})
     return sorted((Cause(*row) for row in found), key=lambda cause: (cause.group_id, cause.from_ns))
 
 

@@ -1,6 +1,5 @@
 """Late frames: the ledger ends as if they had come in time, whenever the job runs and however often."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,14 +10,11 @@ from hypothesis import strategies as st
 from schemas.energy import EnergyFrame
 from schemas.iterations import IterationFrame
 from streams.ledger.books import read_books
-from streams.ledger.client import connect
-from streams.ledger.migrations import up
 from streams.ledger.query import rows_of
 from streams.ledger.repairs import Cause
 from streams.worker.repairing import BEYOND_RETENTION, REVISED, UNCHANGED
 from tests.builders import ENGINE, GROUP, SECOND, T0, decode_frame, descriptor, energy_frame
 from tests.rig.booked import Booked, state
-from wattledger.local.clickhouse_front import Front
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -51,23 +47,15 @@ def booked(client: "Client", frames: Frames) -> Booked:
 
 
 @pytest.fixture(scope="module")
-def module_database(front: Front) -> "Iterator[Client]":
-    client = connect(front.dsn("test_repair"))
-    up(client)
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(module_database: "Client") -> set[tuple[object, ...]]:
-    booked(module_database, stream(31))
-    return state(module_database)
+def undisturbed(database: "Client") -> set[tuple[object, ...]]:
+    booked(database, stream(31))
+    return state(database)
 
 
 @settings(max_examples=12)
 @given(data=st.data())
 def test_late_frames_of_either_stream_leave_the_ledger_as_if_they_had_come_in_time(
-    module_database: "Client", undisturbed: set[tuple[object, ...]], data: st.DataObject
+    database: "Client", undisturbed: set[tuple[object, ...]], data: st.DataObject
 ) -> None:
     frames = stream(31)
     late = data.draw(st.sets(st.integers(0, 39), min_size=1, max_size=8))
@@ -75,14 +63,14 @@ def test_late_frames_of_either_stream_leave_the_ledger_as_if_they_had_come_in_ti
     at = data.draw(st.integers(44, len(frames)))
     in_time = [frame for number, frame in enumerate(frames) if number not in late]
     cut = at - len(late)
-    worker = booked(module_database, in_time[:cut])
+    worker = booked(database, in_time[:cut])
     worker.send([frames[number] for number in order])
     if data.draw(st.booleans()):
         worker.repair()
     worker.send(in_time[cut:])
     worker.repair_all()
-    assert state(module_database) == undisturbed
-    assert read_books(module_database).closes
+    assert state(database) == undisturbed
+    assert read_books(database).closes
 
 
 def test_a_late_frame_gives_its_windows_a_complete_revision_and_says_why(database: "Client") -> None:
