@@ -24,6 +24,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "repair": ("wattledger.commands.repair", "restate what came late, from the topics"),
     "sql": ("wattledger.commands.sql", "ask the ledger anything, without being able to change it"),
     "report": ("wattledger.commands.report", "what one tenant drew; statements that never change"),
+    "receipt": ("wattledger.commands.receipt", "one request's energy, signed, with its lineage"),
+    "verify": ("wattledger.commands.verify", "check a receipt offline, and compute it again"),
     "tenants": ("wattledger.commands.tenants", "who has a key to the API, and which tariff"),
 }
 

@@ -29,6 +29,12 @@ class Settings:
     """`host:port[,host:port...]`; None runs a local broker where a command may."""
     clickhouse_cluster: str | None = None
     """Name of the ClickHouse cluster on which tables are replicated; None for one server."""
+    signing_keys: str = ".wattledger/keys"
+    """Directory of the keys that sign receipts."""
+    issuer: str = "wattledger"
+    """Who issues receipts, as they say it."""
+    base_url: str = "http://127.0.0.1:8321"
+    """Where the API answers, as receipts name it."""
 
     def require_kafka(self) -> str:
         """The broker's address; raises ConfigurationError where none is set."""
