@@ -89,7 +89,8 @@ def energy_frame(
 ) -> EnergyFrame:
     """The frame `[book.start_ns, end_ns)`; `readings` per meter in time order, of any number of meters.
 
-    A group that has no reading at all knows nothing, and its watermark stays at the frame's start.
+    A group whose meters gave no reading knows nothing, and its watermark stays at the frame's start; one that
+    has no meters has nothing to wait for.
     """
     meters = tuple(dict.fromkeys(reading.meter for reading in readings))
     index = {meter: place for place, meter in enumerate(meters)}
@@ -103,7 +104,7 @@ def energy_frame(
         sequence=sequence,
         start_ns=book.start_ns,
         end_ns=end_ns,
-        watermark_ns=min(end_ns, *latest.values()) if latest else book.start_ns,
+        watermark_ns=min([end_ns, *latest.values()]) if latest or not book.plan.gpu_uuids else book.start_ns,
         engines=book.plan.engines,
         loads=tuple(loads),
         meters=meters,

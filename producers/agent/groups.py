@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from producers.agent.energy_frames import GroupBook, HostBook, energy_frame, gather, moved_epoch
 from producers.agent.engines import Engine
@@ -11,6 +12,10 @@ from schemas.energy import ActiveLoad, EnergyFrame
 from schemas.side_inputs import EngineDescriptor, Load
 
 __all__ = ["Groups", "descriptor"]
+
+RETIREMENT_NS: Final = 60_000_000_000
+"""How long a group that lost its GPUs still sends empty frames: its last windows close only when time goes on,
+after the worker's wait and its patience with a silent engine (10 s by default)."""
 
 
 @dataclass(slots=True)
@@ -28,6 +33,8 @@ class Groups:
     sequences: dict[str, int]
     """Per group: its next frame; kept across agents."""
     books: dict[str, GroupBook] = field(default_factory=dict)
+    retired: dict[str, tuple[GroupBook, int]] = field(default_factory=dict)
+    """Groups that are no more, and until when their time goes on."""
     host: HostBook = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,8 +67,13 @@ class Groups:
         was_in = {uuid: book.plan.group_id for book in self.books.values() for uuid in book.plan.gpu_uuids}
         frames = self.cut(end_ns, loads)
         before, self.books = self.books, {}
+        self.retired |= {
+            group_id: (GroupBook(GroupPlan(group_id, (), ()), end_ns), end_ns + RETIREMENT_NS)
+            for group_id in before
+        }
         changed = []
         for plan in plans:
+            self.retired.pop(plan.group_id, None)
             book = before.get(plan.group_id)
             if book is not None and book.plan == plan:
                 self.books[plan.group_id] = book
@@ -83,7 +95,9 @@ class Groups:
         if self.host_probe is not None and plans:
             self.host.deal(self.host_probe.take(end_ns), plans)
         frames = []
-        for group_id, book in self.books.items():
+        self.retired = {group_id: kept for group_id, kept in self.retired.items() if kept[1] > end_ns}
+        ending = {group_id: book for group_id, (book, _) in self.retired.items()}
+        for group_id, book in (self.books | ending).items():
             sequence = self.sequences.get(group_id, 0)
             self.sequences[group_id] = sequence + 1
             readings = gather(book, self.probes, self.moves, end_ns) + self.host.take(group_id)

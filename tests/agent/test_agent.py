@@ -203,6 +203,20 @@ def test_a_gpu_that_changes_groups_loses_no_joule_and_is_never_in_two(rig: Rig) 
     assert joules(frames, "GPU-0") == pytest.approx(total)
 
 
+def test_a_group_that_is_no_more_lets_its_time_go_on_so_that_its_last_window_closes(rig: Rig) -> None:
+    rig.stub.write("uuid=GPU-0 power_w=300")
+    rig.start()
+    time.sleep(1)
+    rig.engine("a", "GPU-0")
+    time.sleep(2)
+    rig.stop()
+    spare = [frame for frame in rig.energy() if frame.group_id == "c/n1/spare"]
+    mine = [frame for frame in rig.energy() if frame.group_id == "c/n1/a"]
+    assert spare[-1].end_ns == mine[-1].end_ns == spare[-1].watermark_ns
+    assert spare[-1].meters == ()
+    assert [frame.sequence for frame in spare] == list(range(len(spare)))
+
+
 def test_engines_that_share_a_gpu_are_one_group_and_their_frames_say_so(rig: Rig) -> None:
     rig.start()
     rig.engine("a", "GPU-0", "MIG-a")
