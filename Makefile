@@ -60,6 +60,10 @@ bench-hook:  ## what the vLLM hook costs per row, on against off, in the real sc
 bench-agent: setup  ## what the node agent costs at 8 GPUs and 400 iterations/s, against a real Kafka (2 min)
 	@tools/uv run --frozen --all-extras python benchmarks/agent.py
 
+bench-attribution: setup  ## accuracy and speed of the split beside other estimators; writes docs/attribution.md
+	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 tools/uv run --frozen --all-extras --group bench \
+	    python -m benchmarks.attribution
+
 bench-stream: setup  ## one worker core from Kafka bytes to durable rows, beside a plain consumer; latency (6 min)
 	@tools/uv run --frozen --all-extras python -m benchmarks.stream
 

@@ -1,6 +1,7 @@
 """The public energy tables as windows to fit: one entry per model and GPU, with its shape."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ from streams.attribution.features import KNEES
 from streams.attribution.fit_checks import Shape
 from streams.attribution.transfer import MeasuredPair
 
-__all__ = ["EXPERTS", "iteration_times", "measured_pairs", "splitwise_runs"]
+__all__ = ["EXPERTS", "iteration_times", "measured_pairs", "splitwise_runs", "with_context"]
 
 Floats = NDArray[np.float64]
 Windows = list[dict[str, float]]
@@ -79,6 +80,12 @@ def _window(row: dict[str, str], expert_fraction: float, contexts_differ: bool) 
     if expert_fraction:
         window["experts"] = 1.0 - (1.0 - expert_fraction) ** batch
     return window
+
+
+def with_context(pair: MeasuredPair, tokens: float = 700.0) -> MeasuredPair:
+    """The pair with a usual context per request where its windows have none: chat of about 700 tokens."""
+    windows = [{"context_tokens": window["requests"] * tokens} | dict(window) for window in pair.windows]
+    return replace(pair, windows=windows)
 
 
 def splitwise_runs(tensor_parallel: int) -> tuple[Windows, Floats]:

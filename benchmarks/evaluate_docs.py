@@ -145,18 +145,24 @@ def exponents(results: Record) -> str:
     rows = [
         (
             title,
-            *(f"{found[m, a]['exponent']:.2f} ± {found[m, a]['standard_error']:.2f}" for a in axes),
-            largest(results, m),
+            *(power(found.get((m, a))) for a in axes),
+            *largest(results, m),
         )
         for m, title in titles(results).items()
     ]
-    return markdown(("method", *axes, "seconds, largest R"), rows)
+    return markdown(("method", *axes, "largest R", "seconds there"), rows)
 
 
-def largest(results: Record, method: str) -> float:
-    """Seconds at the largest number of requests."""
+def power(found: Record | None) -> str:
+    """An exponent with its standard error."""
+    return "–" if found is None else f"{found['exponent']:.2f} ± {found['standard_error']:.2f}"
+
+
+def largest(results: Record, method: str) -> tuple[int, float]:
+    """The largest number of requests that the method was timed on, and its seconds there."""
     points = [t for t in results["timings"] if t["method"] == method and t["axis"] == "requests"]
-    return float(max(points, key=lambda t: int(t["requests"]))["seconds"])
+    last = max(points, key=lambda t: int(t["requests"]))
+    return int(last["requests"]), float(last["seconds"])
 
 
 def incentive(results: Record) -> str:

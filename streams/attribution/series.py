@@ -125,38 +125,46 @@ def _waves(angle: Floats, shift: float, amplitude: Floats, t: Floats) -> tuple[F
 
     `angle` (n,) = π d/L, `shift` = π lo/L, `amplitude` (terms, nodes) already holds the quadrature weights.
     Returns shares of the first and second half of the terms (2, n), and Re Π_j (1 − t + t z_j) (terms, nodes).
+
+    Nodes come in pairs t and 1 − t: with f = 1 − t + t z, the factor at 1 − t is z f̄, of the same size. And
+    (z − 1)/f = (1 − 1/f)/t, so that no factor has to be taken out of the product: both nodes together give
+    one quotient of numbers that are linear in cos and sin.
     """
     terms, n = amplitude.shape[0], angle.size
     k = np.arange(1, terms + 1)
     turn = np.multiply.outer(angle, k)
     bend, sine = np.cos(turn) - 1.0, np.sin(turn)
-    alive = np.multiply.outer(-bend.sum(axis=0), t * (1.0 - t)) < _NEGLIGIBLE
+    low = t[: t.size // 2]
+    alive = np.multiply.outer(-bend.sum(axis=0), low * (1.0 - low)) < _NEGLIGIBLE
     row, column = np.nonzero(alive)
-    phase = np.exp(-1j * shift * k)
+    phase, whole_turn = np.exp(-1j * shift * k), np.exp(1j * k * angle.sum())
     shares, product = np.zeros((2, n)), np.zeros((terms, t.size))
     cut = int(np.count_nonzero(row < terms // 2))
     step = max(1, _BLOCK // n)
     starts = [*range(0, cut, step), *range(cut, row.size, step)]
     for start, stop in zip(starts, [*starts[1:], row.size], strict=True):
         r, c = row[start:stop], column[start:stop]
-        at = t[c]
-        factors = np.empty((n, r.size), np.complex128)
-        real, imaginary = np.take(bend, r, axis=1), np.take(sine, r, axis=1)
-        size = real * (2.0 * at * (1.0 - at))
+        mirror = t.size - 1 - c
+        early, late = t[c], t[mirror]
+        bends, sines = np.take(bend, r, axis=1), np.take(sine, r, axis=1)
+        factors = np.empty(bends.shape, np.complex128)
+        np.multiply(bends, early, out=factors.real)
+        factors.real += 1.0
+        np.multiply(sines, early, out=factors.imag)
+        here = np.multiply.reduce(factors, axis=0)
+        there = here.conj() * whole_turn[r] * phase[r]
+        here *= phase[r]
+        product[r, c], product[r, mirror] = here.real, there.real
+        pull, back = here * amplitude[r, c] / early, there * amplitude[r, mirror] / late
+        level = pull.real + back.real
+        size = bends * (2.0 * early * late)
         size += 1.0
-        real *= at
-        real += 1.0
-        imaginary *= at
-        factors.real, factors.imag = real, imaginary
-        whole = np.multiply.reduce(factors, axis=0) * phase[r]
-        product[r, c] = whole.real
-        # (z − 1)/f = (1 − 1/f)/t with f = 1 − t + t z, so no factor has to be taken out of the product.
-        pull = whole * amplitude[r, c] / at
-        real *= pull.real
-        imaginary *= pull.imag
-        real += imaginary
-        real /= size
-        shares[int(start >= cut)] += pull.real.sum() - real.sum(axis=1)
+        bends *= early * pull.real + late * back.real
+        sines *= early * pull.imag + late * back.imag
+        bends += sines
+        bends += level
+        bends /= size
+        shares[int(start >= cut)] += level.sum() - bends.sum(axis=1)
     return shares, product
 
 

@@ -1,4 +1,4 @@
-"""Predicting an engine that nobody has measured from those that somebody has: data sheets carry the rest."""
+"""Predicting an engine that nobody has measured from those that somebody has."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,8 +48,9 @@ class PairPrediction:
 def leave_one_pair_out(pairs: Sequence[MeasuredPair]) -> list[PairPrediction]:
     """Predict every pair from a regression on all the others, each pair weighing the same.
 
-    The regression's terms are in units of the data sheet: weights and cache in bytes · board power / memory
-    bandwidth, tokens in operations · board power / peak, so that its coefficients are pure numbers.
+    The regression's coefficients are joules per byte of dense weights, of experts and of cache, and per active
+    weight and token: on current software a byte costs the same on H100 and on B200, whatever its bandwidth.
+    Pairs of one software generation belong together; 2024 and 2025 differ by up to a factor of two.
     """
     if len(pairs) < 3:
         raise AttributionError(f"{len(pairs)} pairs: predicting one from the others needs at least three")
@@ -71,16 +72,14 @@ def leave_one_pair_out(pairs: Sequence[MeasuredPair]) -> list[PairPrediction]:
 
 
 def _design(pair: MeasuredPair) -> Floats:
-    """(windows, 4) joules at the data sheet's figures: dense weights, experts, cache, tokens."""
+    """(windows, 4) bytes of dense weights, experts and cache read, and active weights times tokens."""
     shape = pair.shape
-    byte_j = shape.gpu.tdp_w / shape.gpu.memory_bytes_per_s
-    token_j = 2.0 * pair.active_parameters * shape.gpu.tdp_w / shape.gpu.peak_flops
     rows = [
         (
-            window["iterations"] * shape.weight_bytes * byte_j,
-            window.get("experts", 0.0) * shape.expert_weight_bytes * byte_j,
-            window.get("context_tokens", 0.0) * shape.kv_bytes_per_token * byte_j,
-            (window["requests"] + window.get("prefill_tokens", 0.0)) * token_j,
+            window["iterations"] * shape.weight_bytes,
+            window.get("experts", 0.0) * shape.expert_weight_bytes,
+            window.get("context_tokens", 0.0) * shape.kv_bytes_per_token,
+            (window["requests"] + window.get("prefill_tokens", 0.0)) * pair.active_parameters,
         )
         for window in pair.windows
     ]
