@@ -139,6 +139,8 @@ class Pipeline:
         self._arrived_ns: dict[int, int] = defaultdict(int)
         self._heard_ns: dict[str, int] = {}
         self.held_bytes = 0
+        self.refused_in_a_row = 0
+        """Messages refused since the last good one."""
         self._sizes: dict[tuple[str, int, int], int] = {}
 
     @property
@@ -169,6 +171,7 @@ class Pipeline:
         take = {ITERATIONS: self._receive_iterations, ENERGY: self._receive_energy, LOADS: self._receive_load}
         try:
             take[message.topic](message)
+            self.refused_in_a_row = 0
         except UnknownEngine as error:
             if engines_may_be_unknown:
                 raise
@@ -269,6 +272,7 @@ class Pipeline:
     def _bury(self, message: Message, error: InvalidMessage) -> None:
         self._acked_by_flush(message)
         self._dead.append(DeadLetter(message, error.reason, str(error)))
+        self.refused_in_a_row += 1
 
     def take(self, most_windows: int = 500) -> Work:
         """The work that is due, at most about `most_windows` windows of it; what is taken is not given again."""

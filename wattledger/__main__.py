@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "migrate": ("wattledger.commands.migrate", "bring the database to the schema this version expects"),
     "evaluate": ("wattledger.commands.evaluate", "judge attribution methods on a trace"),
     "books": ("wattledger.commands.books", "does every joule stand in exactly one account?"),
+    "dead-letters": ("wattledger.commands.dead_letters", "what could not be booked, why, and again"),
     "repair": ("wattledger.commands.repair", "restate what came late, from the topics"),
     "sql": ("wattledger.commands.sql", "ask the ledger anything, without being able to change it"),
     "report": ("wattledger.commands.report", "what one tenant drew; statements that never change"),

@@ -36,6 +36,8 @@ class WorkerSettings:
     """How far one of the co-partitioned topics may run ahead of the others when catching up."""
     dead_letter_ratio: float = 0.1
     """More bad messages than this among the last thousand stop the worker: a topic is not to be drained."""
+    dead_letters_in_a_row: int = 500
+    """So many without a good message between stop the worker at once: one group's fault is not that long."""
     transfers_interval_s: float = 10.0
     """How long a served request waits for its part of a model load; each look costs a query over a day."""
     repair_interval_s: float = 60.0

@@ -10,7 +10,6 @@ import logging
 import os
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -25,6 +24,7 @@ from streams.worker.commits import Commits
 from streams.worker.durable import Durable
 from streams.worker.frontier import FrontierReader
 from streams.worker.jobs import Jobs, Scope
+from streams.worker.limits import DeadLetterLimits
 from streams.worker.metrics import WorkerMetrics
 from streams.worker.settings import WorkerSettings
 from streams.worker.side_reader import SideReader
@@ -37,9 +37,6 @@ EXIT_BUG: Final = 70
 """Exit status of an internal error (sysexits: EX_SOFTWARE): restart me, what is not durable was not committed."""
 EXIT_REFUSED: Final = 2
 """Exit status where the message says what a user must do."""
-RECENT_MESSAGES: Final = 1000
-FEWEST_DEAD_LETTERS: Final = 50
-"""The dead-letter ratio is judged over this many messages, once there are at least so many dead letters."""
 
 RETRY_S: Final = 1.0
 """How often a broker or database that is away is asked again."""
@@ -82,7 +79,7 @@ class Shell:
         self._seen_offset: dict[Position, int] = {}
         self._waiting: set[str] = set()
         self._received = 0
-        self._recently_dead: deque[bool] = deque(maxlen=RECENT_MESSAGES)
+        self._limits = DeadLetterLimits(settings.dead_letter_ratio, settings.dead_letters_in_a_row)
 
     async def close_gate(self) -> None:
         """Partitions are being taken: forget everything unsealed, it will be read again.
@@ -217,10 +214,11 @@ class Shell:
             self._metrics.held_bytes.set(pipeline.held_bytes)
             if not work:
                 return False
-            self._guard_dead_letters(len(work.dead_letters))
             written = await self._on_thread(self._durable.write, work)
             if not written or pipeline is not self._pipeline:
                 return False  # stopped, or another worker's partitions by now: they will be read again
+            received, self._received = self._received, 0
+            self._limits.check(received, len(work.dead_letters), pipeline.refused_in_a_row)
             self._commits.add(pipeline.settle(work))
             self._metrics.groups.set(len(pipeline.groups))
             self._metrics.sealed_until_seconds.set(pipeline.durable_until_ns() / 1e9)
@@ -258,16 +256,6 @@ class Shell:
         scope = Scope(partitions, self._pipeline.durable_until_ns())
         async with self._flushing:
             await self._on_thread(self._jobs.step, now_s, scope)
-
-    def _guard_dead_letters(self, dead: int) -> None:
-        self._recently_dead.extend([False] * (self._received - dead) + [True] * dead)
-        self._received = 0
-        bad = sum(self._recently_dead)
-        if bad >= FEWEST_DEAD_LETTERS and bad > self._settings.dead_letter_ratio * RECENT_MESSAGES:
-            raise WattledgerError(
-                f"{bad} of the last {RECENT_MESSAGES} messages were refused: stopping before a topic is drained; "
-                "see the table dead_letters for the reasons, mend the producer, and start the worker again"
-            )
 
     async def _until_it_answers(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The function's result, asked again while broker or database are away; nothing is let in meanwhile."""

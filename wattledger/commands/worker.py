@@ -46,6 +46,44 @@ __all__ = ["command"]
     help="Seconds of event time after which a silent engine no longer holds its window open.",
 )
 @click.option(
+    "--silent-meter-after",
+    "silent_meter_s",
+    type=click.FloatRange(1.0, 86400.0),
+    default=60.0,
+    show_default=True,
+    help="The same for the meters of a node: longer than an agent takes to restart.",
+)
+@click.option(
+    "--park-after",
+    "park_s",
+    type=click.FloatRange(60.0, 604800.0),
+    default=600.0,
+    show_default=True,
+    help="Seconds until a group that ended or was cut off no longer holds its partition's offsets.",
+)
+@click.option(
+    "--repair-every",
+    "repair_s",
+    type=click.FloatRange(1.0, 86400.0),
+    default=60.0,
+    show_default=True,
+    help="Seconds between looks for late frames; docs/operations/windows.md.",
+)
+@click.option(
+    "--dead-letter-ratio",
+    type=click.FloatRange(0.0, 1.0),
+    default=0.1,
+    show_default=True,
+    help="Stop when more than this part of the last thousand messages was refused.",
+)
+@click.option(
+    "--dead-letters-in-a-row",
+    type=click.IntRange(1),
+    default=500,
+    show_default=True,
+    help="Stop when so many messages are refused without a good one between.",
+)
+@click.option(
     "--method",
     type=click.Choice(METHODS),
     default="auto",
@@ -87,6 +125,11 @@ def command(
     window_s: float,
     wait_s: float,
     silent_s: float,
+    silent_meter_s: float,
+    park_s: float,
+    repair_s: float,
+    dead_letter_ratio: float,
+    dead_letters_in_a_row: int,
     method: str,
     permutations: int | None,
     epoch_s: float,
@@ -112,9 +155,14 @@ def command(
             group=group,
             instance_id=instance_id,
             metrics_port=metrics_port,
+            repair_interval_s=repair_s,
+            dead_letter_ratio=dead_letter_ratio,
+            dead_letters_in_a_row=dead_letters_in_a_row,
             session_timeout_s=session_timeout_s,
             heartbeat_s=session_timeout_s / 4,
-            windows=WindowRules(round(window_s * 1e9), round(wait_s * 1e9), round(silent_s * 1e9)),
+            windows=WindowRules(
+                *(round(s * 1e9) for s in (window_s, wait_s, silent_s, silent_meter_s, park_s))
+            ),
             split=SplitRules(method, permutations),
             epochs=EpochRules(round(epoch_s * 1e9)),
         )
