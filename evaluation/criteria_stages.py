@@ -39,13 +39,15 @@ def timings(context: Context) -> list[Timing]:
                 runs,
                 axis,
                 repeats=sizes.scale_repeats,
+                limit_s=sizes.scale_limit_s,
                 seed=context.plan.seed,
-                progress=tell,
+                progress=lambda done: tell(min(done, sizes.scale_sizes - 1), sizes.scale_sizes),
             )
             return [asdict(timing) for timing in measured]
 
-        inputs = [context.key, axis, names, sizes.scale_sizes, sizes.scale_repeats]
+        inputs = [context.key, axis, names, sizes.scale_sizes, sizes.scale_limit_s, sizes.scale_repeats]
         found += [Timing(**record) for record in context.store.piece("timings", inputs, compute)]
+        tell(sizes.scale_sizes, sizes.scale_sizes)
     return found
 
 

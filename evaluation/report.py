@@ -4,7 +4,6 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import BaseLoader, Environment, StrictUndefined
-from markupsafe import Markup
 
 from evaluation.criteria.axioms import AXIOMS
 from evaluation.criteria.incentive import EFFORTS, TRUTHS
@@ -25,8 +24,8 @@ def render(results: Results) -> str:
     template = environment.from_string((templates / "report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         results=results,
-        style=Markup((templates / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
-        plots={name: Markup(svg) for name, svg in plots(results).items()},  # noqa: S704 - matplotlib's
+        style=(templates / "report.css").read_text(encoding="utf-8"),
+        plots=plots(results),
         summary=summary(results),
         exponents=exponent_matrix(results),
         grams=grams(results),

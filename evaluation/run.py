@@ -30,6 +30,7 @@ from evaluation.summaries import biases, method_distances, truth_gaps
 from evaluation.table_games import iteration_shapley
 from evaluation.workload import load_workload
 from producers.simulation.requests import take
+from schemas.errors import ConfigurationError
 
 __all__ = ["Prepared", "evaluate", "prepare"]
 
@@ -51,6 +52,11 @@ def prepare(plan: Plan) -> Prepared:
     system = build_system(plan.runtime, plan.carbon)
     requests = load_workload(plan.workload, seed=plan.seed)
     run = run_system(requests, system)
+    if not run.total_g > 0:
+        raise ConfigurationError(
+            f"the requests emit {run.total_g:g} gCO2e together, so there is nothing to share: raise the carbon "
+            "intensity or the embodied rate"
+        )
     fitted = fit_energy_model(run)
     settings = MethodSettings(fitted, best_token_weights(run, iteration_shapley(run)))
     _try_methods(plan, run, settings)

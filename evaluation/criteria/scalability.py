@@ -1,11 +1,11 @@
 """Scalability: measured time against clients C, iterations I, tokens t and requests R, with fitted exponents.
 
-Each axis grows one of the four by powers of two and holds the others as far as a serving system allows; the
-table shows what all four really were. Simulation is not part of a method's time, unless the method itself asks
-for simulations, as leave-one-out does.
+Each axis doubles one of the four and holds the others as far as a serving system allows; the table shows what all
+four really were. A method takes part until it is slow. Simulation is not part of a method's time, unless the
+method itself asks for simulations, as leave-one-out does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -24,6 +24,9 @@ _REQUESTS: Final = 64
 _PROMPT: Final = 128
 _OUTPUT: Final = 48
 _ENOUGH_S: Final = 2.0
+_GROWTH: Final = 1.2
+"""Of a size that still counts as growing."""
+_FITTED: Final = 5
 _GAP_US: Final = 40_000
 """Between arrivals: about 16 requests at once on a 70B model."""
 
@@ -54,9 +57,25 @@ class Exponent:
     standard_error: float
 
 
-def axis_runs(system: System, axis: str, sizes: int) -> list[Run]:
-    """`sizes` runs in which `axis` doubles from one to the next."""
-    return [run_system(_requests(axis, 2**power), system) for power in range(sizes)]
+def axis_runs(system: System, axis: str, sizes: int) -> Iterator[Run]:
+    """Up to `sizes` runs in which `axis` about doubles from one to the next; fewer where it cannot grow further.
+
+    Iterations stop growing once no two requests share one.
+    """
+    largest = 0
+    for power in range(sizes):
+        run = run_system(_requests(axis, 2**power), system)
+        size = _size(run, axis)
+        if size < _GROWTH * largest:
+            return
+        largest = size
+        yield run
+
+
+def _size(run: Run, axis: str) -> int:
+    tokens = int(run.requests.prompt_tokens.sum() + run.requests.output_tokens.sum())
+    sizes = {"clients": len(run.requests.tenants), "iterations": run.iterations, "tokens": tokens}
+    return sizes.get(axis, len(run.requests))
 
 
 def _requests(axis: str, factor: int) -> Requests:
@@ -83,35 +102,42 @@ def _requests(axis: str, factor: int) -> Requests:
 
 def time_methods(
     methods: Sequence[Method],
-    runs: Sequence[Run],
+    runs: Iterable[Run],
     axis: str,
     *,
     repeats: int,
+    limit_s: float,
     seed: int,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int], None],
 ) -> list[Timing]:
-    """Wall time of every method on every run, down to the sums per tenant."""
-    timings = []
-    for method in methods:
-        _seconds(method, runs[0], seed)  # once for nothing: imports and caches are not the method's
+    """Wall time of every method, down to the sums per tenant, on every run until one takes over `limit_s`.
+
+    `progress` is told how many runs are done.
+    """
+    timings: list[Timing] = []
+    quick = list(methods)
     for position, run in enumerate(runs):
         clients = len(run.requests.tenants)
-        for method in methods:
+        for method in tuple(quick):
+            if position == 0:
+                _seconds(method, run, seed)  # once for nothing: imports and caches are not the method's
             seconds = _repeated(method, run, repeats, seed)
+            if seconds[0] > limit_s:
+                quick.remove(method)
             timings.append(
                 Timing(
                     axis=axis,
                     method=method.name,
                     clients=clients,
                     iterations=run.iterations,
-                    tokens=int(run.requests.prompt_tokens.sum() + run.requests.output_tokens.sum()),
+                    tokens=_size(run, "tokens"),
                     requests=len(run.requests),
                     seconds=float(np.median(seconds)),
                     seconds_min=min(seconds),
                     seconds_max=max(seconds),
                 )
             )
-        progress(position + 1, len(runs))
+        progress(position + 1)
     return timings
 
 
@@ -131,11 +157,11 @@ def _seconds(method: Method, run: Run, seed: int) -> float:
 
 
 def exponents(timings: Sequence[Timing]) -> list[Exponent]:
-    """One exponent per axis and method with at least three sizes."""
+    """One exponent per axis and method with three sizes or more, over its five largest: below is overhead."""
     found = []
     for axis in AXES:
         for method in dict.fromkeys(t.method for t in timings if t.axis == axis):
-            points = [t for t in timings if t.axis == axis and t.method == method]
+            points = [t for t in timings if t.axis == axis and t.method == method][-_FITTED:]
             sizes = np.log([float(getattr(t, axis)) for t in points])
             if len(points) < 3 or np.ptp(sizes) == 0:
                 continue

@@ -106,9 +106,15 @@ def test_the_fitted_exponent_is_the_power_that_the_times_follow():
 
 @pytest.mark.parametrize("axis", ["clients", "iterations", "tokens", "requests"])
 def test_an_axis_grows_what_it_names(axis):
-    runs = axis_runs(System(engine_type("llama-3.1-8b-h100"), SYSTEM.carbon), axis, 3)
+    runs = list(axis_runs(System(engine_type("llama-3.1-8b-h100"), SYSTEM.carbon), axis, 3))
     timings = time_methods(
-        parse_methods(["request"], SETTINGS), runs, axis, repeats=1, seed=1, progress=no_progress
+        parse_methods(["request"], SETTINGS),
+        runs,
+        axis,
+        repeats=1,
+        limit_s=9.0,
+        seed=1,
+        progress=lambda done: None,
     )
     sizes = [getattr(timing, axis) for timing in timings]
     assert sizes[0] < sizes[1] < sizes[2]
