@@ -22,6 +22,10 @@ $(VENV)/.ready: uv.lock pyproject.toml
 demo: setup  ## real requests through real Kafka into a ledger whose books close (three minutes)
 	@tools/uv run --frozen --all-extras wattledger demo
 
+demo-vllm: setup  ## a real vLLM on CPU, agent, Kafka, worker, ledger: three tenants' tokens as the server counts them (6 GB)
+	@tools/vllm-env
+	@tools/uv run --frozen --all-extras python -m tools.demo_vllm
+
 test: setup  ## unit, property and end-to-end tests (under 20 minutes)
 	@tools/uv run --frozen --all-extras pytest
 

@@ -6,6 +6,7 @@ side switches the recorder off, with one log line; the engine serves on, and its
 `unobserved`.
 """
 
+import atexit
 import contextlib
 import logging
 import os
@@ -29,6 +30,8 @@ __all__ = ["Pass", "Recorder"]
 log: Final = logging.getLogger(__name__)
 
 US: Final = 1_000
+LAST_FRAME_S: Final = 0.5
+"""How long an engine's orderly exit may wait for our last frame, which takes a millisecond."""
 
 
 class Pass:
@@ -100,6 +103,8 @@ class Recorder:
         """Begin to make frames, also while the engine is idle: an empty frame is the heartbeat."""
         # A forked child must neither speak on our socket nor keep it open.
         os.register_at_fork(after_in_child=self._abandon)
+        # An engine that shuts down in order gives us the last half second too.
+        atexit.register(self.stop, LAST_FRAME_S)
         self._thread.start()
 
     # --- the engine's thread ---------------------------------------------------------------------------
@@ -183,7 +188,9 @@ class Recorder:
 
     def _run(self) -> None:
         told = False
-        while not self._stop.wait(self._settings.frame_s):
+        stopping = False
+        while not stopping:
+            stopping = self._stop.wait(self._settings.frame_s)
             try:
                 if self.on:
                     self.cut()
@@ -261,9 +268,11 @@ class Recorder:
         self._link.close()
 
     def stop(self, timeout_s: float = 2.0) -> None:
-        """Cut a last frame and end the thread; for tests and orderly shutdowns, engines simply exit."""
+        """Cut a last frame, send what the socket takes at once, and end the thread."""
         self._stop.set()
-        self._thread.join(timeout_s)
+        # In a forked child there is no such thread any more.
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
 
 
 def whole_us(time_ns: int) -> int:

@@ -57,6 +57,15 @@ def test_passes_reach_the_agent_under_the_agents_names(agent: FakeAgent) -> None
     assert {frame.engine_id for frame in agent.frames if frame.request_client_id} == {"test/node/tiny"}
 
 
+def test_the_last_half_second_is_sent_when_the_engine_stops(agent: FakeAgent) -> None:
+    recorder = Recorder(FACTS, step, settings(agent.path, frame_s=0.5))
+    recorder.start()
+    agent.wait_for(lambda: bool(agent.messages))
+    record(recorder, "last")
+    recorder.stop()
+    agent.wait_for(lambda: clients(agent) == ["last"])
+
+
 def test_an_idle_engine_sends_heartbeats_that_move_its_watermark(agent: FakeAgent) -> None:
     recorder = Recorder(FACTS, step, settings(agent.path))
     recorder.start()
