@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "report": ("wattledger.commands.report", "what one tenant drew; statements that never change"),
     "receipt": ("wattledger.commands.receipt", "one request's energy, signed, with its lineage"),
     "verify": ("wattledger.commands.verify", "check a receipt offline, and compute it again"),
+    "api": ("wattledger.commands.api", "receipts, usage and the page over HTTP"),
     "tenants": ("wattledger.commands.tenants", "who has a key to the API, and which tariff"),
 }
 
