@@ -92,7 +92,9 @@ class CountedGame:
         if sizes.size == 0:
             return np.zeros((k, 0))
         if self.features is not None:
-            return self.of_sums(np.cumsum(self.features[orders[:, :largest]], axis=1)[:, smallest - 1 :])
+            # One feature after another in memory: every operation of v then runs over contiguous numbers.
+            along = np.cumsum(np.take(self.features.T, orders[:, :largest], axis=1), axis=2)
+            return self.of_sums(np.moveaxis(along[:, :, smallest - 1 :], 0, -1))
         values = np.empty((k, sizes.size))
         block = max(1, 2**22 // (n * n))
         for start in range(0, k, block):
