@@ -8,7 +8,7 @@ endif
 VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format fuzz bench-frames generate
+.PHONY: help setup demo test test-simulation lint format fuzz bench-frames generate
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-zA-Z0-9_-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ demo-vllm: setup  ## a real vLLM on CPU, agent, Kafka, worker, ledger: three ten
 
 test: setup  ## unit, property and end-to-end tests (under 20 minutes)
 	@tools/uv run --frozen --all-extras pytest
+
+test-simulation: setup  ## the commit protocol under 100,000 drawn schedules (ten minutes on two cores)
+	@tools/uv run --frozen --all-extras python -m tests.protocol
 
 test-vllm:  ## the hook in a real vLLM on CPU: its scheduler, a server under load, transformers (6 GB once, 10 min)
 	@tools/vllm-env

@@ -68,7 +68,8 @@ def differences(expected: dict[str, pa.Table], actual: dict[str, pa.Table], most
 
 
 def _plain(row: dict[str, object]) -> dict[str, object]:
-    return {key: sorted(value) if isinstance(value, list) and key == "features" else value for key, value in row.items()}
+    """A row whose maps compare whatever their order."""
+    return {key: sorted(value) if key == "features" else value for key, value in row.items()}
 
 
 def _apart(expected: list[dict[str, object]], found: list[dict[str, object]]) -> list[object]:
@@ -101,7 +102,9 @@ def wait_until_booked(
         sealed = sealed_until_ns(client, cluster)
         if sum(end_ns >= until_ns for end_ns in sealed.values()) >= groups:
             return
-        assert time.monotonic() < deadline, f"after {timeout_s:.0f} s only {sealed} of {groups} up to {until_ns}"
+        assert time.monotonic() < deadline, (
+            f"after {timeout_s:.0f} s only {sealed} of {groups} up to {until_ns}"
+        )
         time.sleep(POLL_S)
 
 

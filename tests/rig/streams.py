@@ -66,7 +66,12 @@ def records(fleet: Fleet, origin_ns: int) -> list[Record]:
 def send(bootstrap: str, messages: Iterable[Record]) -> None:
     """Publish in order and wait until the broker has everything."""
     producer = Producer(
-        {"bootstrap.servers": bootstrap, "enable.idempotence": True, "partitioner": "murmur2_random", "log_level": 0}
+        {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "log_level": 0,
+        }
     )
     failures: list[str] = []
 
@@ -86,7 +91,9 @@ def send(bootstrap: str, messages: Iterable[Record]) -> None:
     assert not failures, failures[:3]
 
 
-def sent_stream(bootstrap: str, fleet: Fleet, origin_ns: int, changed: Sequence[Record] | None = None) -> Stream:
+def sent_stream(
+    bootstrap: str, fleet: Fleet, origin_ns: int, changed: Sequence[Record] | None = None
+) -> Stream:
     """Publish a fleet's events, or what a test made of them, and remember where they begin."""
     begins = ends(bootstrap)
     send(bootstrap, records(fleet, origin_ns) if changed is None else changed)
@@ -99,7 +106,9 @@ def ends(bootstrap: str) -> dict[Position, int]:
     try:
         metadata = consumer.list_topics(timeout=20)
         return {
-            (topic, partition): consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)[1]
+            (topic, partition): consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)[
+                1
+            ]
             for topic in CO_PARTITIONED
             for partition in metadata.topics[topic].partitions
         }
@@ -116,4 +125,3 @@ def place_group(bootstrap: str, group: str, positions: Mapping[Position, int]) -
         )
     finally:
         consumer.close()
-

@@ -1,0 +1,222 @@
+"""A simulated ledger: rows identified by content, the earliest copy stays, and the manifest says what is sealed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from schemas.topics import ENERGY, ITERATIONS
+from streams.batch import ACCOUNTS, Batch
+from streams.booking import book
+from streams.pipeline import Frontier, SealedWindow, Work
+from streams.split import SplitRules
+from streams.windows import ClosedWindow
+from tests.protocol.log import Log, side_inputs
+
+__all__ = ["Rows", "Store", "rows_of"]
+
+Row = tuple[Any, ...]
+SPLIT = SplitRules()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What one flush inserts: by table, key and content of each row; `manifest` goes last."""
+
+    data: Mapping[tuple[str, Row], Row]
+    manifest: Mapping[Row, "Sealed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A manifest row, and by (topic, incarnation, sequence) the frames that the batch is made of."""
+
+    batch: Batch
+    frames: frozenset[Row]
+
+
+class _Keyed:
+    """A closed window by what it was made of: booking it again gives the same rows."""
+
+    __slots__ = ("closed", "key")
+
+    def __init__(self, closed: ClosedWindow) -> None:
+        self.closed = closed
+        self.key = (
+            closed.group_id,
+            closed.start_ns,
+            closed.end_ns,
+            closed.gaps,
+            closed.gap_causes,
+            closed.loads,
+            closed.closed_by,
+            tuple((held.key, held.arrival_ns) for held in closed.iterations),
+            tuple((held.key, held.arrival_ns) for held in closed.energy),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Keyed) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@cache
+def _booked(keyed: _Keyed) -> tuple[Batch, Mapping[tuple[str, Row], Row]]:
+    batch = book(keyed.closed, side_inputs(), SPLIT)
+    name = (batch.batch_id, batch.inputs)
+    data: dict[tuple[str, Row], Row] = {}
+    for line in batch.accounts:
+        if line.energy_uj or line.host_uj:
+            data["ledger", (*name, line.account, line.engine_id, "", -1, line.load_id)] = (
+                line.energy_uj,
+                line.host_uj,
+            )
+    for lines in batch.requests:
+        window = lines.window
+        for index, ordinal in enumerate(window.requests.ordinal.tolist()):
+            key = (*name, "request", window.engine_id, window.incarnation, ordinal, "")
+            data["ledger", key] = (
+                int(lines.energy_uj[index]),
+                int(lines.host_uj[index]),
+                int(lines.held_ns[index]),
+                window.requests.tenant[index],
+            )
+    for one in batch.meters:
+        data["raw_meter", (*name, one.meter.meter_id, one.meter.epoch)] = (one.left, one.right)
+    return batch, data
+
+
+def rows_of(work: Work) -> Rows:
+    """Book a flush's windows and lay everything out as rows."""
+    data: dict[tuple[str, Row], Row] = {}
+    manifest: dict[Row, Sealed] = {}
+    for closed in work.windows:
+        batch, rows = _booked(_Keyed(closed))
+        data.update(rows)
+        frames = {(ITERATIONS, one.frame.incarnation, one.frame.sequence) for one in closed.iterations}
+        frames |= {(ENERGY, one.frame.incarnation, one.frame.sequence) for one in closed.energy}
+        manifest[batch.group_id, batch.start_ns, batch.batch_id] = Sealed(batch, frozenset(frames))
+    for letter in work.dead_letters:
+        at = letter.message
+        data["dead_letters", (at.topic, at.partition, at.offset)] = (letter.reason, at.value)
+    for late in work.late_frames:
+        at = late.message
+        data["late_frames", (at.topic, at.partition, at.offset)] = (late.group_id, late.sequence)
+    for load in work.loads:
+        data["loads", (load.load_id,)] = (load.start_ns, load.end_ns, load.engine_id)
+    return Rows(data, manifest)
+
+
+@dataclass(slots=True)
+class Store:
+    """Tables that keep the earliest copy of a row, as the ledger's do."""
+
+    data: dict[tuple[str, Row], Row] = field(default_factory=dict)
+    manifest: dict[Row, Sealed] = field(default_factory=dict)
+
+    @property
+    def batches(self) -> list[Batch]:
+        """Every sealed batch."""
+        return [sealed.batch for sealed in self.manifest.values()]
+
+    def insert_data(self, rows: Rows) -> None:
+        """Everything but the manifest."""
+        for key, content in rows.data.items():
+            self.data.setdefault(key, content)
+
+    def insert_manifest(self, rows: Rows) -> None:
+        """The rows that seal."""
+        for key, sealed in rows.manifest.items():
+            self.manifest.setdefault(key, sealed)
+
+    def frontier(self, partitions: Iterable[int], positions: Mapping[tuple[str, int], int]) -> Frontier:
+        """What a worker that resumes at `positions` is told; as `streams.ledger.frontier` asks the database."""
+        wanted = frozenset(partitions)
+        here = {batch.group_id for batch in self.batches if batch.partition in wanted}
+        sealed = {group: end_ns for group, end_ns in self.sealed_until_ns().items() if group in here}
+        replayable: dict[str, list[SealedWindow]] = {}
+        for batch in self.batches:
+            if batch.partition not in wanted:
+                continue
+            last_iteration, last_energy = batch.iteration_offsets[1], batch.energy_offsets[1]
+            if (
+                last_iteration >= positions[ITERATIONS, batch.partition]
+                or last_energy >= positions[ENERGY, batch.partition]
+            ):
+                replayable.setdefault(batch.group_id, []).append(
+                    SealedWindow(batch.start_ns, batch.end_ns, last_iteration, last_energy)
+                )
+        return Frontier(
+            sealed, {group: tuple(windows) for group, windows in replayable.items()}, dict(positions)
+        )
+
+    def sealed_until_ns(self) -> dict[str, int]:
+        """By group: the end of its last sealed window."""
+        sealed: dict[str, int] = {}
+        for batch in self.batches:
+            sealed[batch.group_id] = max(sealed.get(batch.group_id, 0), batch.end_ns)
+        return sealed
+
+    def visible(self) -> dict[Any, Any]:
+        """What a reader sees: sealed batches with their rows, and what is no batch."""
+        sealed = {(batch.batch_id, batch.inputs) for batch in self.batches}
+        rows: dict[Any, Any] = {
+            key: content
+            for key, content in self.data.items()
+            if key[0] in ("loads", "dead_letters")
+            or (key[0] in ("ledger", "raw_meter") and key[1][:2] in sealed)
+        }
+        for key, one in self.manifest.items():
+            batch = one.batch
+            rows["batches", key] = (
+                batch.metered_uj,
+                batch.account_uj("unobserved"),
+                batch.iteration_offsets,
+                batch.energy_offsets,
+                batch.iteration_frames,
+                batch.energy_frames,
+                batch.gap_causes,
+                batch.closed_by,
+                batch.ingested_ns,
+            )
+        return rows
+
+    def open_batches(self) -> list[str]:
+        """Batches whose ledger rows are not, account by account, what the manifest says."""
+        booked: dict[Row, int] = {}
+        for (table, key), content in self.data.items():
+            if table == "ledger":
+                booked[key[:3]] = booked.get(key[:3], 0) + content[0]
+        return [
+            f"{batch.group_id}@{batch.start_ns}: {account} {found} of {batch.account_uj(account)} µJ"
+            for batch in self.batches
+            for account in ACCOUNTS
+            if (found := booked.get((batch.batch_id, batch.inputs, account), 0)) != batch.account_uj(account)
+        ]
+
+    def overlaps(self) -> list[str]:
+        """Neighbouring batches of a group that claim the same time."""
+        batches = sorted(self.batches, key=lambda batch: (batch.group_id, batch.start_ns))
+        return [
+            f"{one.group_id}: [{one.start_ns}, {one.end_ns}) and [{two.start_ns}, {two.end_ns})"
+            for one, two in pairwise(batches)
+            if one.group_id == two.group_id and one.end_ns > two.start_ns
+        ]
+
+    def forgotten(self, log: Log) -> list[str]:
+        """Frames that lie in a sealed window which does not know them, and that are not recorded as late."""
+        windows: dict[str, list[Sealed]] = {}
+        for sealed in self.manifest.values():
+            windows.setdefault(sealed.batch.group_id, []).append(sealed)
+        return [
+            f"{at} of {frame.group_id} from {frame.start_ns}"
+            for at, frame in log.frames.items()
+            if ("late_frames", at) not in self.data
+            and any(
+                (at[0], frame.incarnation, frame.sequence) not in sealed.frames
+                for sealed in windows.get(frame.group_id, ())
+                if frame.start_ns < sealed.batch.end_ns and frame.end_ns > sealed.batch.start_ns
+            )
+        ]
