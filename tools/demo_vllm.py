@@ -46,7 +46,7 @@ def main() -> int:
     migrations.up(client)
     client.close()
     stub = nvml_stub.build(run.directory / "nvml")
-    stub.write("uuid=GPU-stub-0 power_w=320")
+    stub.write("uuid=GPU-stub-0 power_w=320", "uuid=GPU-stub-1 power_w=60")
     with ExitStack() as stack:
         kafka = stack.enter_context(broker(address=os.environ.get("WATTLEDGER_KAFKA")))
         say("Kafka", f"{kafka.kind} at {kafka.bootstrap}")
