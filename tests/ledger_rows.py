@@ -133,6 +133,7 @@ class Window:
             "batch_id": self.batch_id,
             "revision": self.revision,
             "meter_id": "GPU-1",
+            "epoch": f"{self.group_id}/{self.number}",  # each window's counter begins at zero
             "kind": "gpu",
             "event_time": self.start_ns // 1_000_000,
             "from_ns": self.start_ns,

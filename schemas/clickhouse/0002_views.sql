@@ -77,7 +77,7 @@ SELECT
 FROM raw_meter FINAL
 COMMENT 'Every meter at both edges of every batch, and its energy between them, recomputed from the raw readings';
 
-CREATE OR REPLACE VIEW books{on_cluster} AS
+CREATE OR REPLACE VIEW books_as_of{on_cluster} AS
 SELECT
     batch.group_id AS group_id,
     batch.event_time AS event_time,
@@ -107,7 +107,7 @@ SELECT
         if(host_metered_uj = host_stated_uj AND host_ledger_uj = host_stated_uj, '', 'host_differs')
     ]) AS why_open,
     empty(why_open) AS closes
-FROM current_batches AS batch
+FROM batches_as_of(as_of = {as_of:DateTime64(3, 'UTC')}) AS batch
 LEFT JOIN (
     SELECT
         event_time,
@@ -141,6 +141,11 @@ LEFT JOIN (
 ) AS booked
     ON batch.event_time = booked.event_time AND batch.batch_id = booked.batch_id AND batch.revision = booked.revision
     AND batch.inputs = booked.inputs
+COMMENT 'The books as they stood at as_of: each batch by its highest revision stored by then';
+
+CREATE OR REPLACE VIEW books{on_cluster} AS
+SELECT *
+FROM books_as_of(as_of = '2299-12-31 23:59:59.999')
 COMMENT 'Per batch: the meter recomputed from raw readings against the accounts and the ledger; why_open says what differs';
 
 CREATE OR REPLACE VIEW tenant_usage{on_cluster} AS

@@ -1,12 +1,9 @@
 """Do the books close? The meter, recomputed from raw readings, against every account and ledger row."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
-
-from schemas.errors import DatabaseUnavailable
+from streams.ledger.query import moment, rows_of
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -17,7 +14,7 @@ BY_GROUP: Final = """
 SELECT
     group_id, count(), countIf(NOT closes), sum(metered_uj), sum(request_uj), sum(idle_uj),
     sum(cold_start_uj), sum(overhead_uj), sum(unobserved_uj), sum(host_metered_uj)
-FROM books
+FROM books_as_of(as_of = {as_of:DateTime64(3, 'UTC')})
 WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
     AND event_time < fromUnixTimestamp64Nano({to_ns:Int64})
 GROUP BY group_id
@@ -27,7 +24,7 @@ ORDER BY group_id
 OPEN: Final = """
 SELECT
     group_id, start_ns, end_ns, toString(batch_id), revision, metered_uj, stated_uj, booked_uj, ledger_uj, why_open
-FROM books
+FROM books_as_of(as_of = {as_of:DateTime64(3, 'UTC')})
 WHERE NOT closes
     AND event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
     AND event_time < fromUnixTimestamp64Nano({to_ns:Int64})
@@ -44,7 +41,7 @@ FROM (
         sum(toInt128(pair.host_uj)) AS host_uj,
         count() AS sides,
         sumIf(toInt128(pair.energy_uj), side = 'to') AS moved_uj
-    FROM current_transfers AS pair
+    FROM transfers_as_of(as_of = {as_of:DateTime64(3, 'UTC')}) AS pair
     WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
         AND event_time < fromUnixTimestamp64Nano({to_ns:Int64})
     GROUP BY transfer_id
@@ -130,15 +127,17 @@ class Books:
         return self.open_transfers == 0 and all(group.open_windows == 0 for group in self.groups)
 
 
-def read_books(client: "Client", *, from_ns: int = 0, to_ns: int = END_OF_TIME_NS) -> Books:
-    """The books of windows that start in `[from_ns, to_ns)`, Unix nanoseconds.
+def read_books(
+    client: "Client", *, from_ns: int = 0, to_ns: int = END_OF_TIME_NS, as_of_ns: int = END_OF_TIME_NS
+) -> Books:
+    """The books of windows that start in `[from_ns, to_ns)`, Unix nanoseconds, by what was stored by `as_of_ns`.
 
     Raises DatabaseUnavailable if the database does not answer.
     """
-    parameters = {"from_ns": from_ns, "to_ns": to_ns, "most": MOST_OPEN}
-    groups = _rows(client, BY_GROUP, parameters)
-    open_windows = _rows(client, OPEN, parameters)
-    ((transfers, open_transfers, transferred_uj),) = _rows(client, TRANSFERS, parameters)
+    parameters = {"from_ns": from_ns, "to_ns": to_ns, "most": MOST_OPEN, "as_of": moment(as_of_ns)}
+    groups = rows_of(client, BY_GROUP, parameters)
+    open_windows = rows_of(client, OPEN, parameters)
+    ((transfers, open_transfers, transferred_uj),) = rows_of(client, TRANSFERS, parameters)
     return Books(
         groups=tuple(GroupBooks(*row) for row in groups),
         open_windows=tuple(OpenWindow(*(*row[:-1], tuple(row[-1]))) for row in open_windows),
@@ -189,11 +188,3 @@ def _figures(group: GroupBooks) -> tuple[int, ...]:
         group.unobserved_uj,
         group.host_uj,
     )
-
-
-def _rows(client: "Client", query: str, parameters: dict[str, Any]) -> Sequence[Sequence[Any]]:
-    try:
-        return client.query(query, parameters=parameters).result_rows
-    except (ClickHouseError, OSError) as error:
-        said = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        raise DatabaseUnavailable(f"could not read the books: {said}") from error

@@ -1,6 +1,7 @@
 """Reading the ledger from within the program: rows, or DatabaseUnavailable in one line."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -10,7 +11,7 @@ from schemas.errors import DatabaseUnavailable
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-__all__ = ["rows_of"]
+__all__ = ["moment", "rows_of"]
 
 
 def rows_of(client: "Client", query: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
@@ -20,3 +21,8 @@ def rows_of(client: "Client", query: str, parameters: Mapping[str, Any]) -> Sequ
     except (ClickHouseError, OSError) as error:
         said = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         raise DatabaseUnavailable(f"the ledger could not be read: {said}") from error
+
+
+def moment(at_ns: int) -> str:
+    """Unix nanoseconds as ClickHouse reads a DateTime64(3, 'UTC')."""
+    return datetime.fromtimestamp(at_ns // 1_000_000 / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

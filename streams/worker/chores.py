@@ -1,10 +1,13 @@
-"""The jobs that every worker does for its partitions: cold starts, repairs."""
+"""The jobs that every worker does for its partitions: cold starts, repairs, reconciliation."""
 
 import logging
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from streams.ledger.reconcile import coverage, reconcile, reconciliation_table
 from streams.ledger.repairs import open_causes
+from streams.ledger.tables import arrow_schema
 from streams.ledger.transfers import write_transfers
 from streams.worker.jobs import Job, Scope
 from streams.worker.metrics import WorkerMetrics
@@ -21,12 +24,18 @@ log = logging.getLogger(__name__)
 HOUR_NS: Final = 3600 * 1_000_000_000
 TRANSFERS_REACH_NS: Final = 24 * HOUR_NS
 """Loads older than a day are closed by then, or their rest stays in `cold_start`."""
+RECONCILED_HOURS: Final = 6
+"""Hours looked at again: a repair within this changes what `reconciliations` says."""
 REPAIR_REACH_NS: Final = 7 * 24 * HOUR_NS
 """The topics' retention as declared: what is older cannot be read again."""
+SHORT_REACH_NS: Final = 2 * HOUR_NS
+LONG_LOOK_S: Final = 3600.0
+"""Counter holes are looked for in the last two hours, and every hour in all that can be read again."""
 
 
 def chores(settings: WorkerSettings, client: "Client", repairs: Repairs, metrics: WorkerMetrics) -> list[Job]:
     """The jobs of one worker, those that matter soonest first."""
+    next_long_look_s = 0.0
 
     def move_cold_starts(scope: Scope) -> Iterator[None]:
         if scope.durable_until_ns:
@@ -34,8 +43,16 @@ def chores(settings: WorkerSettings, client: "Client", repairs: Repairs, metrics
         yield
 
     def repair_what_came_late(scope: Scope) -> Iterator[None]:
-        from_ns = max(0, scope.durable_until_ns - REPAIR_REACH_NS)
-        found = open_causes(client, from_ns=from_ns, window_ns=settings.windows.window_ns)
+        nonlocal next_long_look_s
+        now_s = time.monotonic()
+        reach_ns = REPAIR_REACH_NS if now_s >= next_long_look_s else SHORT_REACH_NS
+        next_long_look_s = max(next_long_look_s, now_s + LONG_LOOK_S if reach_ns == REPAIR_REACH_NS else 0)
+        found = open_causes(
+            client,
+            from_ns=max(0, scope.durable_until_ns - REPAIR_REACH_NS),
+            holes_from_ns=max(0, scope.durable_until_ns - reach_ns),
+            window_ns=settings.windows.window_ns,
+        )
         causes = [cause for cause in found if cause.partition in scope.partitions]
         yield
         if not causes:
@@ -51,7 +68,30 @@ def chores(settings: WorkerSettings, client: "Client", repairs: Repairs, metrics
             )
             yield
 
+    def reconcile_closed_hours(scope: Scope) -> Iterator[None]:
+        closed_ns = scope.durable_until_ns // HOUR_NS * HOUR_NS
+        if not closed_ns:
+            return
+        as_of_ns = time.time_ns()
+        hours = reconcile(
+            client,
+            from_ns=closed_ns - RECONCILED_HOURS * HOUR_NS,
+            to_ns=closed_ns,
+            as_of_ns=as_of_ns,
+            partitions=scope.partitions,
+        )
+        yield
+        if not hours:
+            return
+        table = reconciliation_table(hours, as_of_ns)
+        repairs.sink.write({"reconciliations": table}, arrow_schema("batches").empty_table())
+        last = [one for one in hours if one.hour == hours[-1].hour]
+        metrics.coverage_ratio.set(coverage(last))
+        metrics.unbooked_joules.set(sum(one.unbooked_uj for one in last) / 1e6)
+        metrics.doubled_joules.set(sum(one.doubled_uj for one in last) / 1e6)
+
     return [
         Job("cold-start transfers", settings.transfers_interval_s, move_cold_starts),
         Job("repair", settings.repair_interval_s, repair_what_came_late),
+        Job("reconciliation", settings.reconcile_interval_s, reconcile_closed_hours),
     ]

@@ -26,6 +26,9 @@ class WorkerMetrics:
     flush_seconds: Histogram
     insert_retries: Counter
     repairs: Counter
+    coverage_ratio: Gauge
+    unbooked_joules: Gauge
+    doubled_joules: Gauge
 
     @classmethod
     def create(cls) -> "WorkerMetrics":
@@ -82,6 +85,21 @@ class WorkerMetrics:
                 "wattledger_repairs",
                 "late frames and counter holes dealt with: revised, unchanged or beyond_retention",
                 ["outcome"],
+                registry=registry,
+            ),
+            coverage_ratio=Gauge(
+                "wattledger_coverage_ratio",
+                "energy booked over what the GPUs' counters rose by, last closed hour of this worker",
+                registry=registry,
+            ),
+            unbooked_joules=Gauge(
+                "wattledger_unbooked_joules",
+                "rise of counters that no window holds, last closed hour: alert if repairs leave it above 0",
+                registry=registry,
+            ),
+            doubled_joules=Gauge(
+                "wattledger_doubled_joules",
+                "rise of counters that two windows hold, last closed hour: must stay 0",
                 registry=registry,
             ),
             insert_retries=Counter(

@@ -1,6 +1,7 @@
 """`wattledger books`: show that every joule the meters counted stands in exactly one account."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -10,10 +11,11 @@ import click
 from streams.ledger.books import END_OF_TIME_NS, Books, joules, read_books, table_of_books
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
+from streams.ledger.reconcile import GpuHour, coverage, reconcile
 from streams.ledger.transfers import ColdStart, cold_start_balance
 from wattledger import settings
 
-__all__ = ["command", "print_books"]
+__all__ = ["Instant", "command", "print_books", "print_coverage"]
 
 
 class Instant(click.ParamType):
@@ -37,37 +39,53 @@ class Instant(click.ParamType):
 @click.command("books")
 @click.option("--from", "from_ns", type=Instant(), default=0, help="First event time (ISO 8601, UTC).")
 @click.option("--to", "to_ns", type=Instant(), default=END_OF_TIME_NS, help="End of the interval, exclusive.")
+@click.option(
+    "--as-of",
+    "as_of_ns",
+    type=Instant(),
+    default=END_OF_TIME_NS,
+    help="As the books stood then: only what was stored by this time (ISO 8601, UTC).",
+)
+@click.option("--gpus", "by_gpu", is_flag=True, help="Also every GPU's counter against its books, by hour.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: exact microjoules.")
 @click.pass_context
-def command(ctx: click.Context, from_ns: int, to_ns: int, as_json: bool) -> None:
+def command(ctx: click.Context, from_ns: int, to_ns: int, as_of_ns: int, by_gpu: bool, as_json: bool) -> None:
     """Show that metered = request + idle + cold start + overhead + unobserved, per group and in total.
 
     The meter is recomputed from the raw readings in exact integers, and compared with the accounts of every
-    window and with the sum of its ledger rows. Exits 1 where a window does not close to the microjoule, or a
-    transfer does not sum to zero; 2 where the database cannot be read.
+    window and with the sum of its ledger rows; each GPU's counter is followed from window to window, and what
+    none of them holds, or two do, is said. Exits 1 where a window does not close to the microjoule, a transfer
+    does not sum to zero, or two windows hold the same energy; 2 where the database cannot be read.
 
     \b
     Example:
       wattledger books
       wattledger books --from 2026-03-01 --to 2026-04-01 --json
+      wattledger books --as-of 2026-03-02T06:00 --gpus
     """
     client = connect(settings.load().clickhouse)
     try:
         require_current(client)
-        books = read_books(client, from_ns=from_ns, to_ns=to_ns)
+        books = read_books(client, from_ns=from_ns, to_ns=to_ns, as_of_ns=as_of_ns)
+        hours = reconcile(client, from_ns=from_ns, to_ns=to_ns, as_of_ns=as_of_ns)
         loads = cold_start_balance(client)
     finally:
         client.close()
     if as_json:
-        click.echo(json.dumps(_document(books, loads), indent=2))
+        click.echo(json.dumps(_document(books, loads, hours), indent=2))
     else:
         print_books(books, loads)
-    ctx.exit(0 if books.closes else 1)
+        print_coverage(hours, by_gpu=by_gpu)
+    ctx.exit(0 if books.closes and not any(one.doubled_uj for one in hours) else 1)
 
 
-def _document(books: Books, loads: tuple[ColdStart, ...]) -> dict[str, Any]:
+def _document(books: Books, loads: tuple[ColdStart, ...], hours: Sequence[GpuHour]) -> dict[str, Any]:
     return {
         "closes": books.closes,
+        "coverage": {
+            "ratio": coverage(hours),
+            "gpu_hours": [asdict(one) | {"hour": one.hour.isoformat()} for one in hours],
+        },
         "total": asdict(books.total),
         "groups": [asdict(group) for group in books.groups],
         "open_windows": [asdict(window) for window in books.open_windows],
@@ -78,6 +96,25 @@ def _document(books: Books, loads: tuple[ColdStart, ...]) -> dict[str, Any]:
         },
         "loads": [asdict(load) for load in loads],
     }
+
+
+def print_coverage(hours: Sequence[GpuHour], *, by_gpu: bool = False) -> None:
+    """How much of what the counters rose by is booked, and by GPU and hour what is not."""
+    if not hours:
+        return
+    counted, booked = sum(one.counter_uj for one in hours), sum(one.booked_uj for one in hours)
+    gpu_hours = sum(one.metered_ns for one in hours) / 3.6e12
+    click.echo(
+        f"coverage {coverage(hours):.6%}: {joules(booked)} J of {joules(counted)} J counted in "
+        f"{gpu_hours:,.2f} GPU-hours are booked"
+    )
+    for one in hours:
+        if by_gpu or one.unbooked_uj or one.doubled_uj or one.booked_uj != one.counter_uj:
+            click.echo(
+                f"  {one.hour:%Y-%m-%d %H:%M} {one.meter_id} of {one.group_id}: "
+                f"counted {joules(one.counter_uj)} J, booked {joules(one.booked_uj)}, "
+                f"between windows {joules(one.unbooked_uj)}, twice {joules(one.doubled_uj)}"
+            )
 
 
 def print_books(books: Books, loads: tuple[ColdStart, ...]) -> None:
