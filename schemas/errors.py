@@ -11,6 +11,8 @@ WattledgerError                  a user can act on the message
 │   ├── MalformedMessage         truncated, random or contradictory bytes
 │   └── UnknownEngine            a frame of an engine that no descriptor names
 ├── MeterError                   a meter cannot be read
+├── SourceError                  a source of carbon factors did not answer as its documentation says
+│   └── RateLimited              it asks to wait; the error says how long
 ├── AttributionError             a game or a fit that has no answer
 └── DataError                    a file or table handed in by a user is wrong; file, line, column, fix
 """
@@ -26,6 +28,8 @@ __all__ = [
     "MalformedMessage",
     "MeterError",
     "MigrationError",
+    "RateLimited",
+    "SourceError",
     "UnknownEngine",
     "UnknownVersion",
     "WattledgerError",
@@ -82,6 +86,18 @@ class UnknownEngine(InvalidMessage):
 
 class MeterError(WattledgerError):
     """A meter cannot be read; the message names the device and what to do."""
+
+
+class SourceError(WattledgerError):
+    """A source of carbon factors refused, failed, or answered in a form it does not document."""
+
+
+class RateLimited(SourceError):  # noqa: N818 - reads as the state it reports
+    """A source asks to wait before it is asked again."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class AttributionError(WattledgerError, ValueError):

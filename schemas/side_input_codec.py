@@ -17,6 +17,8 @@ from schemas.limits import MAX_TIME_NS
 from schemas.side_inputs import EngineDescriptor, GridIntensity, Load, ModelVersion, Policy
 
 __all__ = [
+    "FACTOR_LIMITS",
+    "MAX_G_PER_KWH",
     "decode_engine",
     "decode_grid",
     "decode_load",
@@ -31,17 +33,36 @@ __all__ = [
 
 LOAD_KINDS: Final = ("model_load", "wake_up", "adapter_load")
 ORIGINS: Final = ("prior", "fit")
-BASES: Final = ("location", "market")
+BASES: Final = ("location", "market", "marginal")
+RESOLUTIONS: Final = ("interval", "annual")
 IDLE_POLICIES: Final = ("provider", "residency")
 
 MAX_G_PER_KWH: Final = 2000.0
 """The dirtiest power stations stay below 1,500; above 2,000 the unit is wrong (kg, or per MWh)."""
 MAX_PUE: Final = 5.0
 """The worst machine rooms reported are near 3."""
+MAX_WUE: Final = 50.0
+"""Litres per kilowatt-hour on site: a site cooled by evaporation alone needs 2."""
+MAX_EMBODIED_KG: Final = 100_000.0
+"""Of one accelerator, or of its part of a host; whole racks of them stay below."""
+MAX_LIFETIME_YEARS: Final = 30.0
+MAX_SPREAD: Final = 10.0
+"""Of a log-normal error: a figure off by a factor of ten says nothing."""
+MAX_LAG_S: Final = 10 * 366 * 86_400.0
+MAX_VERSION: Final = 1 << 62
 MAX_AMORTISE_OVER: Final = 10**9
 """Requests that share a load: more than an engine serves in its life."""
 MAX_PARALLEL: Final = 1 << 16
 MAX_BYTES: Final = 1 << 60
+
+FACTOR_LIMITS: Final = {
+    "pue": (1.0, MAX_PUE),
+    "wue": (0.0, MAX_WUE),
+    "embodied_gpu": (0.0, MAX_EMBODIED_KG),
+    "embodied_host": (0.0, MAX_EMBODIED_KG),
+    "lifetime": (0.1, MAX_LIFETIME_YEARS),
+}
+"""Policies that are factors of carbon: least and most of every value."""
 
 Fact = TypeVar("Fact", EngineDescriptor, ModelVersion, Policy, GridIntensity, Load)
 
@@ -95,7 +116,9 @@ def decode_policy(data: bytes) -> Policy:
     """A message of `wattledger.policies.v1`.
 
     Known names: `cold_start` (amortise_over: requests that share a load), `idle` (policy: provider or
-    residency), `pue` (factor by site; `default` for the others). The values of other names are not judged.
+    residency); and by site, GPU or zone, `default` for the others: `pue` (at least 1), `wue` (litres per kWh),
+    `embodied_gpu` and `embodied_host` (kg CO2e of one accelerator, and of its part of the host), `lifetime`
+    (years). The values of other names are not judged.
     """
     document = documents.parse(data)
     name = documents.text(document, "name")
@@ -105,9 +128,9 @@ def decode_policy(data: bytes) -> Policy:
         checked["amortise_over"] = documents.integer(values, "values.amortise_over", 1, MAX_AMORTISE_OVER)
     elif name == "idle":
         documents.choice(values, "values.policy", IDLE_POLICIES)
-    elif name == "pue":
-        for site in values:
-            documents.number(values, site, 1.0, MAX_PUE)
+    elif name in FACTOR_LIMITS:
+        for scope in values:
+            documents.number(values, scope, *FACTOR_LIMITS[name])
     return Policy(name=name, effective_from_ns=_instant(document, "effective_from_ns"), values=checked)
 
 
@@ -123,6 +146,10 @@ def decode_grid(data: bytes) -> GridIntensity:
         basis=documents.choice(document, "basis", BASES),
         source=documents.text(document, "source"),
         estimated=documents.flag(document, "estimated"),
+        resolution=documents.choice({"resolution": "interval", **document}, "resolution", RESOLUTIONS),
+        lag_s=documents.number({"lag_s": 0.0, **document}, "lag_s", -MAX_LAG_S, MAX_LAG_S),
+        spread=documents.number({"spread": 1.0, **document}, "spread", 1.0, MAX_SPREAD),
+        factor_version=documents.integer(document, "factor_version", 1, MAX_VERSION, default=1),
     )
 
 

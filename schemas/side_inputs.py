@@ -78,9 +78,17 @@ class GridIntensity:
     valid_to_ns: int
     g_per_kwh: float
     basis: str
-    """`location` or `market`."""
+    """`location`, `market`, or `marginal`: what one more kilowatt-hour causes, never part of a statement's sum."""
     source: str
     estimated: bool
+    resolution: str = "interval"
+    """`interval`, or `annual`: a year's mean, which holds from its start until a newer one's."""
+    lag_s: float = 0.0
+    """Seconds from the end of validity until the source had it; below 0 for a forecast."""
+    spread: float = 1.0
+    """Geometric standard deviation of its log-normal error."""
+    factor_version: int = 1
+    """When the source said so, Unix milliseconds: a correction is a higher version."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,8 @@ QUALIFY row_number() OVER (
 COMMENT 'Carbon intensity by zone, basis, resolution and start: measured before estimated, then the highest version stored by as_of';
 
 -- The ladder, as streams/carbon/ladder.py climbs it: the interval that holds the moment (live); the newest one
--- before it, two hours old at most (recent); the interval a week earlier (last_week); the year's mean (annual).
+-- before it, two hours old at most (recent); the interval a week earlier (last_week); the year's mean (annual); the
+-- year's mean of the country that the zone's name begins with (country).
 CREATE OR REPLACE VIEW zone_intensity_between{on_cluster} AS
 WITH
     wanted AS (
@@ -108,13 +109,24 @@ WITH
         ASOF LEFT JOIN (
             SELECT * FROM intensity_as_of(as_of = {as_of:DateTime64(3, 'UTC')}) WHERE resolution = 'interval'
         ) AS f ON now_known.zone = f.zone AND now_known.basis = f.basis AND now_known.week_ago >= f.valid_from
+    ),
+    this_year AS (
+        SELECT a_week_ago.zone AS zone, a_week_ago.basis AS basis, a_week_ago.event_time AS event_time,
+            splitByChar('-', zone)[1] AS country,
+            multiIf(a_week_ago.rung != '', a_week_ago.rung, f.source != '', 'annual', '') AS rung,
+            if(a_week_ago.rung != '', a_week_ago.factor,
+                (f.g_per_kwh, f.spread, f.source, f.estimated, f.lag_s, f.factor_version, f.valid_from)) AS factor
+        FROM a_week_ago
+        ASOF LEFT JOIN (
+            SELECT * FROM intensity_as_of(as_of = {as_of:DateTime64(3, 'UTC')}) WHERE resolution = 'annual'
+        ) AS f ON a_week_ago.zone = f.zone AND a_week_ago.basis = f.basis AND a_week_ago.event_time >= f.valid_from
     )
 SELECT
-    a_week_ago.zone AS zone,
-    a_week_ago.basis AS basis,
-    a_week_ago.event_time AS event_time,
-    multiIf(a_week_ago.rung != '', a_week_ago.rung, f.source != '', 'annual', 'none') AS rung,
-    if(a_week_ago.rung != '', a_week_ago.factor,
+    this_year.zone AS zone,
+    this_year.basis AS basis,
+    this_year.event_time AS event_time,
+    multiIf(this_year.rung != '', this_year.rung, f.source != '', 'country', 'none') AS rung,
+    if(this_year.rung != '', this_year.factor,
         (f.g_per_kwh, f.spread, f.source, f.estimated, f.lag_s, f.factor_version, f.valid_from)) AS factor,
     if(rung = 'none', nan, factor.1) AS g_per_kwh,
     if(rung = 'none', 1., factor.2) AS spread,
@@ -123,10 +135,10 @@ SELECT
     factor.5 AS lag_s,
     factor.6 AS factor_version,
     factor.7 AS valid_from
-FROM a_week_ago
+FROM this_year
 ASOF LEFT JOIN (
     SELECT * FROM intensity_as_of(as_of = {as_of:DateTime64(3, 'UTC')}) WHERE resolution = 'annual'
-) AS f ON a_week_ago.zone = f.zone AND a_week_ago.basis = f.basis AND a_week_ago.event_time >= f.valid_from
+) AS f ON this_year.country = f.zone AND this_year.basis = f.basis AND this_year.event_time >= f.valid_from
 COMMENT 'Carbon intensity of each zone at each batch''s start, with the rung of the ladder it came from; nan where nothing is known';
 
 CREATE OR REPLACE VIEW batch_factors_between{on_cluster} AS
@@ -214,7 +226,8 @@ SELECT
     if(arrayExists(v -> v.1 <= sealed.event_time, of_site.pue), sealed.site, 'default') AS pue_scope,
     in_force(of_site.wue, general.wue, sealed.event_time) AS wue_factor,
     if(wue_factor.4 = 0, nan, wue_factor.2) AS wue_l_per_kwh,
-    in_force(of_zone.grid_water, general.grid_water, sealed.event_time) AS water_factor,
+    in_force(of_zone.grid_water, if(empty(of_country.grid_water), general.grid_water, of_country.grid_water),
+        sealed.event_time) AS water_factor,
     if(water_factor.4 = 0, nan, water_factor.2) AS grid_water_l_per_kwh,
     in_force(of_gpu.embodied_gpu, general.embodied_gpu, sealed.event_time) AS gpu_factor,
     in_force(of_gpu.embodied_host, general.embodied_host, sealed.event_time) AS host_factor,
@@ -229,6 +242,7 @@ FROM sealed
 LEFT JOIN intensity ON sealed.zone = intensity.zone AND sealed.event_time = intensity.event_time
 LEFT JOIN by_scope AS of_site ON sealed.site = of_site.scope
 LEFT JOIN by_scope AS of_zone ON sealed.zone = of_zone.scope
+LEFT JOIN by_scope AS of_country ON splitByChar('-', sealed.zone)[1] = of_country.scope
 LEFT JOIN by_scope AS of_gpu ON sealed.gpu = of_gpu.scope
 CROSS JOIN general
 COMMENT 'The factors in force for each batch that began in [start, end), and for loads up to 31 days before, as stored by as_of';
@@ -257,6 +271,7 @@ SELECT
     factor.tier AS tier,
     factor.zone AS zone,
     factor.site AS site,
+    factor.gpu AS gpu,
     line.energy_uj AS energy_uj,
     line.host_uj AS host_uj,
     line.held_ns AS held_ns,
@@ -483,7 +498,7 @@ CREATE OR REPLACE VIEW batch_intensity{on_cluster} (
     estimated       UInt8 COMMENT '1 where the source calls it an estimate',
     factor_version  UInt64 COMMENT 'version of the factor',
     valid_from      DateTime64(3, 'UTC') COMMENT 'start of the factor''s validity',
-    rung            LowCardinality(String) COMMENT 'live, recent, last_week or annual: how near to the batch''s time the figure is'
+    rung            LowCardinality(String) COMMENT 'live, recent, last_week, annual or country: how near to the batch''s time and place the figure is'
 ) AS
 SELECT
     batch.batch_id, batch.event_time, batch.zone, known.basis, known.g_per_kwh, known.source, known.estimated,

@@ -23,6 +23,7 @@ from streams.ledger.transfers import cold_start_balance, write_transfers
 from wattledger import settings as settings_module
 from wattledger.commands.books import print_books
 from wattledger.demo import Run, begin_at_the_end, new_run, wait_until_sealed
+from wattledger.factors import store_shipped
 from wattledger.local.broker import broker
 from wattledger.local.worker import Progress, worker
 from wattledger.topics_admin import create_topics
@@ -120,6 +121,7 @@ def _migrate(clickhouse: str) -> None:
     client = connect(clickhouse)
     try:
         migrations.up(client)
+        store_shipped(client)
     finally:
         client.close()
     _say("Database", clickhouse)
