@@ -1,10 +1,7 @@
 """The report's plots as SVG text, in the page's own colours and font."""
 
-import io
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import matplotlib as mpl
 import numpy as np
@@ -12,40 +9,10 @@ from matplotlib.figure import Figure
 
 from evaluation.criteria.incentive import EFFORTS, TRUTHS
 from evaluation.criteria.scalability import AXES
+from evaluation.plot_style import INK, RULE, SERIES, SOFT, STYLE, figure, svg
 from evaluation.results import Results
 
 __all__ = ["plots"]
-
-_INK: Final = "#1c2226"
-_SOFT: Final = "#5a6268"
-_RULE: Final = "#d9d5ca"
-_SERIES: Final = ("#1d6f84", "#cf7a1c", "#8462a6", "#3e8a4c", "#b3386f")
-_VARIABLES: Final = {
-    _INK: "--ink",
-    _SOFT: "--soft",
-    _RULE: "--rule",
-    "#fdfcf9": "--paper",
-    **{colour: f"--e{i}" for i, colour in enumerate(_SERIES)},
-}
-"""Colours that the page sets, so that plots follow its dark scheme."""
-_STYLE: Final[Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "wattledger",
-    "font.family": "sans-serif",
-    "font.size": 9.5,
-    "text.color": _INK,
-    "axes.edgecolor": _SOFT,
-    "axes.labelcolor": _SOFT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "xtick.color": _SOFT,
-    "ytick.color": _SOFT,
-    "grid.color": _RULE,
-    "legend.frameon": False,
-}
 
 
 def plots(results: Results) -> dict[str, str]:
@@ -60,29 +27,10 @@ def plots(results: Results) -> dict[str, str]:
         "incentive": _incentive,
         "figure1": _figure1,
     }
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for name, draw in drawings.items():
-            drawn[name] = _svg(draw(results))
+            drawn[name] = svg(draw(results))
     return drawn
-
-
-def _svg(figure: Figure) -> str:
-    out = io.StringIO()
-    figure.savefig(out, format="svg", bbox_inches="tight", pad_inches=0.05, metadata={"Date": None})
-    text = out.getvalue()
-    text = text[text.index("<svg") :]
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var({variable})")
-    # The page sets width and font.
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return re.sub(r" font-family: [^;\"]*;", "", text)
-
-
-@contextmanager
-def _figure(width: float, height: float, columns: int = 1, **options: Any) -> Iterator[tuple[Figure, Any]]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    yield figure, figure.subplots(1, columns, **options)
 
 
 def _titles(results: Results) -> dict[str, str]:
@@ -94,78 +42,78 @@ def _fairness(results: Results) -> Figure:
     titles = _titles(results)
     names = list(titles)
     found = {(d.method, d.truth, d.by): d.distance for d in results.distances}
-    with _figure(9, 0.36 * len(names) + 0.9) as (figure, axes):
-        for row, name in enumerate(names):
-            own = found[name, "per-iteration", "request"]
-            low, middle, high = (max(v, 1e-2) for v in (own.mean_percent, own.p95_percent, own.worst_percent))
-            axes.plot([low, high], [row, row], color=_RULE, lw=5, solid_capstyle="round", zorder=1)
-            axes.plot(low, row, "o", color=_SERIES[0], ms=8, zorder=3)
-            axes.plot(middle, row, "|", color=_SERIES[0], ms=13, mew=2.4, zorder=3)
-            axes.plot(high, row, ">", color=_SERIES[1], ms=6, zorder=3)
-            other = max(found[name, "counterfactual", "request"].mean_percent, 1e-2)
-            axes.plot(other, row, "D", mfc="none", mec=_SERIES[2], mew=1.6, ms=6, zorder=4)
-        axes.set_yticks(range(len(names)), [titles[name] for name in names])
-        axes.invert_yaxis()
-        axes.set_xscale("log")
-        axes.set_xlabel("distance to the Shapley value, per cent of it")
-        axes.grid(axis="x")
-        axes.tick_params(axis="y", length=0, labelcolor=_INK)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} %")
-        marks = [
-            mpl.lines.Line2D([], [], ls="", marker="o", color=_SERIES[0], ms=8),
-            mpl.lines.Line2D([], [], ls="", marker="|", color=_SERIES[0], ms=13, mew=2.4),
-            mpl.lines.Line2D([], [], ls="", marker=">", color=_SERIES[1], ms=6),
-            mpl.lines.Line2D([], [], ls="", marker="D", mfc="none", mec=_SERIES[2], mew=1.6, ms=6),
-        ]
-        labels = [
-            "mean request",
-            "95th percentile",
-            "worst request",
-            "mean, against the counterfactual truth",
-        ]
-        axes.legend(
-            marks,
-            labels,
-            loc="lower left",
-            bbox_to_anchor=(-0.02, 1.0),
-            ncols=4,
-            fontsize=9,
-            handletextpad=0.2,
-        )
-    return figure
+    drawn, axes = figure(9, 0.36 * len(names) + 0.9)
+    for row, name in enumerate(names):
+        own = found[name, "per-iteration", "request"]
+        low, middle, high = (max(v, 1e-2) for v in (own.mean_percent, own.p95_percent, own.worst_percent))
+        axes.plot([low, high], [row, row], color=RULE, lw=5, solid_capstyle="round", zorder=1)
+        axes.plot(low, row, "o", color=SERIES[0], ms=8, zorder=3)
+        axes.plot(middle, row, "|", color=SERIES[0], ms=13, mew=2.4, zorder=3)
+        axes.plot(high, row, ">", color=SERIES[1], ms=6, zorder=3)
+        other = max(found[name, "counterfactual", "request"].mean_percent, 1e-2)
+        axes.plot(other, row, "D", mfc="none", mec=SERIES[2], mew=1.6, ms=6, zorder=4)
+    axes.set_yticks(range(len(names)), [titles[name] for name in names])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel("distance to the Shapley value, per cent of it")
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} %")
+    marks = [
+        mpl.lines.Line2D([], [], ls="", marker="o", color=SERIES[0], ms=8),
+        mpl.lines.Line2D([], [], ls="", marker="|", color=SERIES[0], ms=13, mew=2.4),
+        mpl.lines.Line2D([], [], ls="", marker=">", color=SERIES[1], ms=6),
+        mpl.lines.Line2D([], [], ls="", marker="D", mfc="none", mec=SERIES[2], mew=1.6, ms=6),
+    ]
+    labels = [
+        "mean request",
+        "95th percentile",
+        "worst request",
+        "mean, against the counterfactual truth",
+    ]
+    axes.legend(
+        marks,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=4,
+        fontsize=9,
+        handletextpad=0.2,
+    )
+    return drawn
 
 
 def _truths(results: Results) -> Figure:
     """One dot per request of the enumerated groups: counterfactual against per-iteration value."""
-    with _figure(4.6, 4.2) as (figure, axes):
-        shown = [(results.cases, _SERIES[0], "enumerated")]
-        if results.sampled_case is not None:
-            shown.append(([results.sampled_case], _SERIES[1], "sampled, with intervals"))
-        low, high = np.inf, 0.0
-        for cases, colour, label in shown:
-            x = np.concatenate([np.array(case.counterfactual_g) for case in cases]) * 1000
-            y = np.concatenate([np.array(case.per_iteration_g) for case in cases]) * 1000
-            widths = np.concatenate([np.array(case.half_widths_g) for case in cases]) * 1000
-            axes.errorbar(
-                x,
-                y,
-                xerr=widths if widths.any() else None,
-                fmt="o",
-                ms=4,
-                color=colour,
-                alpha=0.75,
-                lw=1,
-                label=label,
-            )
-            low, high = min(low, x.min(), y.min()), max(high, x.max(), y.max())
-        axes.plot([low, high], [low, high], color=_SOFT, lw=1, ls=(0, (4, 3)), zorder=0)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xlabel("counterfactual Shapley value, mgCO2e")
-        axes.set_ylabel("per-iteration Shapley value, mgCO2e")
-        axes.grid(which="major")
-        axes.legend(loc="upper left", fontsize=9)
-    return figure
+    drawn, axes = figure(4.6, 4.2)
+    shown = [(results.cases, SERIES[0], "enumerated")]
+    if results.sampled_case is not None:
+        shown.append(([results.sampled_case], SERIES[1], "sampled, with intervals"))
+    low, high = np.inf, 0.0
+    for cases, colour, label in shown:
+        x = np.concatenate([np.array(case.counterfactual_g) for case in cases]) * 1000
+        y = np.concatenate([np.array(case.per_iteration_g) for case in cases]) * 1000
+        widths = np.concatenate([np.array(case.half_widths_g) for case in cases]) * 1000
+        axes.errorbar(
+            x,
+            y,
+            xerr=widths if widths.any() else None,
+            fmt="o",
+            ms=4,
+            color=colour,
+            alpha=0.75,
+            lw=1,
+            label=label,
+        )
+        low, high = min(low, x.min(), y.min()), max(high, x.max(), y.max())
+    axes.plot([low, high], [low, high], color=SOFT, lw=1, ls=(0, (4, 3)), zorder=0)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("counterfactual Shapley value, mgCO2e")
+    axes.set_ylabel("per-iteration Shapley value, mgCO2e")
+    axes.grid(which="major")
+    axes.legend(loc="upper left", fontsize=9)
+    return drawn
 
 
 def _bias(results: Results) -> Figure:
@@ -173,78 +121,78 @@ def _bias(results: Results) -> Figure:
     titles = _titles(results)
     classes = list(dict.fromkeys(b.requests_class for b in results.biases))
     names = [name for name in titles if any(b.method == name for b in results.biases)]
-    with _figure(10.5, 0.3 * len(names) + 1.0, len(classes), sharey=True, squeeze=False) as (figure, grid):
-        for axes, name in zip(grid[0], classes, strict=True):
-            shown = {b.method: b for b in results.biases if b.requests_class == name}
-            values = [shown[method].signed_percent for method in names]
-            colours = [_SERIES[1] if value > 0 else _SERIES[0] for value in values]
-            axes.barh(range(len(names)), values, color=colours, height=0.62)
-            axes.set_xscale("symlog", linthresh=10)
-            axes.axvline(0, color=_SOFT, lw=1)
-            limit = max(20.0, *(abs(value) for value in values)) * 1.6
-            axes.set_xlim(-limit, limit)
-            axes.set_xticks([t for t in (-1000, -100, -10, 0, 10, 100, 1000) if abs(t) <= limit])
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}" if value else "0")
-            axes.tick_params(axis="x", labelsize=8)
-            one = next(iter(shown.values()))
-            axes.set_title(
-                f"{name}\n{one.requests} requests, {one.share_percent:.0f} % of carbon",
-                fontsize=9,
-                loc="left",
-            )
-            axes.grid(axis="x")
-            axes.tick_params(axis="y", length=0, labelcolor=_INK)
-        grid[0][0].set_yticks(range(len(names)), [titles[name] for name in names])
-        grid[0][0].invert_yaxis()
-        figure.supxlabel("charged too little (–) or too much (+), per cent", fontsize=9.5, color=_SOFT)
-    return figure
+    drawn, grid = figure(10.5, 0.3 * len(names) + 1.0, len(classes), sharey=True, squeeze=False)
+    for axes, name in zip(grid[0], classes, strict=True):
+        shown = {b.method: b for b in results.biases if b.requests_class == name}
+        values = [shown[method].signed_percent for method in names]
+        colours = [SERIES[1] if value > 0 else SERIES[0] for value in values]
+        axes.barh(range(len(names)), values, color=colours, height=0.62)
+        axes.set_xscale("symlog", linthresh=10)
+        axes.axvline(0, color=SOFT, lw=1)
+        limit = max(20.0, *(abs(value) for value in values)) * 1.6
+        axes.set_xlim(-limit, limit)
+        axes.set_xticks([t for t in (-1000, -100, -10, 0, 10, 100, 1000) if abs(t) <= limit])
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}" if value else "0")
+        axes.tick_params(axis="x", labelsize=8)
+        one = next(iter(shown.values()))
+        axes.set_title(
+            f"{name}\n{one.requests} requests, {one.share_percent:.0f} % of carbon",
+            fontsize=9,
+            loc="left",
+        )
+        axes.grid(axis="x")
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+    grid[0][0].set_yticks(range(len(names)), [titles[name] for name in names])
+    grid[0][0].invert_yaxis()
+    drawn.supxlabel("charged too little (–) or too much (+), per cent", fontsize=9.5, color=SOFT)
+    return drawn
 
 
 def _sample_efficiency(results: Results) -> Figure:
     games = list(dict.fromkeys(e.game for e in results.efficiencies))
-    with _figure(9, 3.3, len(games), squeeze=False) as (figure, grid):
-        for axes, game in zip(grid[0], games, strict=True):
-            estimators = list(dict.fromkeys(e.estimator for e in results.efficiencies))
-            for colour, estimator in zip((_SERIES[1], _SERIES[0]), estimators, strict=False):
-                mine = [e for e in results.efficiencies if e.game == game and e.estimator == estimator]
-                x = [100 * e.epsilon for e in mine]
-                axes.plot(
-                    x,
-                    [e.worst_player for e in mine],
-                    "o-",
-                    color=colour,
-                    ms=5,
-                    label=f"{estimator}, worst request",
-                )
-                axes.plot(
-                    x,
-                    [e.median_player for e in mine],
-                    "o--",
-                    mfc="none",
-                    color=colour,
-                    ms=5,
-                    label=f"{estimator}, median",
-                )
-                never = [e for e in mine if not np.isfinite(e.worst_player)]
-                axes.plot(
-                    [100 * e.epsilon for e in never],
-                    [e.largest_tried for e in never],
-                    "x",
-                    color=colour,
-                    ms=7,
-                    mew=2,
-                )
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            axes.set_xticks([1, 2, 5, 10, 20], ["1 %", "2 %", "5 %", "10 %", "20 %"])
-            axes.minorticks_off()
-            axes.set_xlabel("ε, of each request's own value")
-            axes.set_title(game, fontsize=9.5, loc="left")
-            axes.grid()
-        grid[0][0].set_ylabel("evaluations of v needed")
-        handles, labels = grid[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9)
-    return figure
+    drawn, grid = figure(9, 3.3, len(games), squeeze=False)
+    for axes, game in zip(grid[0], games, strict=True):
+        estimators = list(dict.fromkeys(e.estimator for e in results.efficiencies))
+        for colour, estimator in zip((SERIES[1], SERIES[0]), estimators, strict=False):
+            mine = [e for e in results.efficiencies if e.game == game and e.estimator == estimator]
+            x = [100 * e.epsilon for e in mine]
+            axes.plot(
+                x,
+                [e.worst_player for e in mine],
+                "o-",
+                color=colour,
+                ms=5,
+                label=f"{estimator}, worst request",
+            )
+            axes.plot(
+                x,
+                [e.median_player for e in mine],
+                "o--",
+                mfc="none",
+                color=colour,
+                ms=5,
+                label=f"{estimator}, median",
+            )
+            never = [e for e in mine if not np.isfinite(e.worst_player)]
+            axes.plot(
+                [100 * e.epsilon for e in never],
+                [e.largest_tried for e in never],
+                "x",
+                color=colour,
+                ms=7,
+                mew=2,
+            )
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks([1, 2, 5, 10, 20], ["1 %", "2 %", "5 %", "10 %", "20 %"])
+        axes.minorticks_off()
+        axes.set_xlabel("ε, of each request's own value")
+        axes.set_title(game, fontsize=9.5, loc="left")
+        axes.grid()
+    grid[0][0].set_ylabel("evaluations of v needed")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9)
+    return drawn
 
 
 _HIGHLIGHTED: Final = ("shapley", "truncated", "sampled", "leave_one_out")
@@ -252,84 +200,84 @@ _HIGHLIGHTED: Final = ("shapley", "truncated", "sampled", "leave_one_out")
 
 def _scalability(results: Results) -> Figure:
     titles = _titles(results)
-    with _figure(10.5, 3.3, len(AXES), sharey=True, squeeze=False) as (figure, grid):
-        for axes, axis in zip(grid[0], AXES, strict=True):
-            for name, title in titles.items():
-                points = [t for t in results.timings if t.axis == axis and t.method == name]
-                kind = name.partition(":")[0]
-                known = kind in _HIGHLIGHTED
-                colour = _SERIES[_HIGHLIGHTED.index(kind)] if known else _SOFT
-                axes.plot(
-                    [getattr(t, axis) for t in points],
-                    [t.seconds for t in points],
-                    "o-",
-                    ms=4 if known else 2.5,
-                    lw=1.8 if known else 0.8,
-                    alpha=1 if known else 0.55,
-                    color=colour,
-                    label=title if known else ("the proportional methods" if name == "request" else None),
-                )
-            axes.set_xscale("log", base=2)
-            axes.set_yscale("log")
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-            axes.tick_params(axis="x", labelsize=8, rotation=30)
-            axes.set_xlabel(axis)
-            axes.grid()
-        grid[0][0].set_ylabel("seconds")
-        handles, labels = grid[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=3, fontsize=9)
-    return figure
+    drawn, grid = figure(10.5, 3.3, len(AXES), sharey=True, squeeze=False)
+    for axes, axis in zip(grid[0], AXES, strict=True):
+        for name, title in titles.items():
+            points = [t for t in results.timings if t.axis == axis and t.method == name]
+            kind = name.partition(":")[0]
+            known = kind in _HIGHLIGHTED
+            colour = SERIES[_HIGHLIGHTED.index(kind)] if known else SOFT
+            axes.plot(
+                [getattr(t, axis) for t in points],
+                [t.seconds for t in points],
+                "o-",
+                ms=4 if known else 2.5,
+                lw=1.8 if known else 0.8,
+                alpha=1 if known else 0.55,
+                color=colour,
+                label=title if known else ("the proportional methods" if name == "request" else None),
+            )
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.tick_params(axis="x", labelsize=8, rotation=30)
+        axes.set_xlabel(axis)
+        axes.grid()
+    grid[0][0].set_ylabel("seconds")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside upper left", ncols=3, fontsize=9)
+    return drawn
 
 
 def _incentive(results: Results) -> Figure:
     titles = _titles(results)
     names = list(titles)
     found = {(r.effort, r.method): r for r in results.rewards}
-    with _figure(10.5, 0.3 * len(names) + 1.1, len(EFFORTS), sharey=True, squeeze=False) as (figure, grid):
-        for axes, effort in zip(grid[0], EFFORTS, strict=True):
-            truth = 100 * found[effort, TRUTHS[0]].mean
-            other = 100 * found[effort, TRUTHS[1]].mean
-            axes.axvline(truth, color=_SERIES[2], lw=2, label="true reward, counterfactual")
-            axes.axvline(other, color=_SERIES[2], lw=1.2, ls=(0, (4, 3)), label="true reward, per iteration")
-            axes.axvline(0, color=_SOFT, lw=1)
-            axes.barh(
-                range(len(names)),
-                [100 * found[effort, n].mean for n in names],
-                color=_SERIES[0],
-                height=0.6,
-                zorder=0,
-            )
-            axes.set_title(effort, fontsize=9.5, loc="left")
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} %")
-            axes.grid(axis="x")
-            axes.tick_params(axis="y", length=0, labelcolor=_INK)
-        grid[0][0].set_yticks(range(len(names)), [titles[name] for name in names])
-        grid[0][0].invert_yaxis()
-        handles, labels = grid[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9)
-    return figure
+    drawn, grid = figure(10.5, 0.3 * len(names) + 1.1, len(EFFORTS), sharey=True, squeeze=False)
+    for axes, effort in zip(grid[0], EFFORTS, strict=True):
+        truth = 100 * found[effort, TRUTHS[0]].mean
+        other = 100 * found[effort, TRUTHS[1]].mean
+        axes.axvline(truth, color=SERIES[2], lw=2, label="true reward, counterfactual")
+        axes.axvline(other, color=SERIES[2], lw=1.2, ls=(0, (4, 3)), label="true reward, per iteration")
+        axes.axvline(0, color=SOFT, lw=1)
+        axes.barh(
+            range(len(names)),
+            [100 * found[effort, n].mean for n in names],
+            color=SERIES[0],
+            height=0.6,
+            zorder=0,
+        )
+        axes.set_title(effort, fontsize=9.5, loc="left")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} %")
+        axes.grid(axis="x")
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+    grid[0][0].set_yticks(range(len(names)), [titles[name] for name in names])
+    grid[0][0].invert_yaxis()
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9)
+    return drawn
 
 
 def _figure1(results: Results) -> Figure:
     data = results.figure1
-    with _figure(10, 3.5, 2) as (figure, (left, right)):
-        for colour, (name, values) in zip(_SERIES, data["classes_ms"].items(), strict=False):
-            left.plot(data["tokens"], values, "o-", ms=3, lw=1.5, color=colour, label=name)
-        left.set_xscale("log", base=2)
-        left.set_yscale("log")
-        left.set_xlabel("tokens in the iteration")
-        left.set_ylabel("milliseconds, all layers")
-        left.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        left.grid()
-        left.legend(fontsize=9)
-        right.plot(data["batch"], data["iteration_j"], "o-", ms=4, color=_SERIES[0], label="one iteration")
-        right.set_xlabel("requests in the batch")
-        right.set_ylabel("joules per iteration", color=_SERIES[0])
-        right.set_ylim(0)
-        right.grid()
-        per_token = right.twinx()
-        per_token.plot(data["batch"], data["token_j"], "o--", ms=4, mfc="none", color=_SERIES[1])
-        per_token.set_ylabel("joules per token", color=_SERIES[1])
-        per_token.set_ylim(0)
-        per_token.spines["right"].set_visible(True)
-    return figure
+    drawn, (left, right) = figure(10, 3.5, 2)
+    for colour, (name, values) in zip(SERIES, data["classes_ms"].items(), strict=False):
+        left.plot(data["tokens"], values, "o-", ms=3, lw=1.5, color=colour, label=name)
+    left.set_xscale("log", base=2)
+    left.set_yscale("log")
+    left.set_xlabel("tokens in the iteration")
+    left.set_ylabel("milliseconds, all layers")
+    left.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    left.grid()
+    left.legend(fontsize=9)
+    right.plot(data["batch"], data["iteration_j"], "o-", ms=4, color=SERIES[0], label="one iteration")
+    right.set_xlabel("requests in the batch")
+    right.set_ylabel("joules per iteration", color=SERIES[0])
+    right.set_ylim(0)
+    right.grid()
+    per_token = right.twinx()
+    per_token.plot(data["batch"], data["token_j"], "o--", ms=4, mfc="none", color=SERIES[1])
+    per_token.set_ylabel("joules per token", color=SERIES[1])
+    per_token.set_ylim(0)
+    per_token.spines["right"].set_visible(True)
+    return drawn
