@@ -59,7 +59,7 @@ def main() -> int:
         agent = start_agent(run, stub, kafka.bootstrap)
         stack.callback(end, agent)
         say(
-            "Agent", f"GPU-stub-0 at 320 W, by a stub libnvidia-ml below the real binding; cluster {run.name}"
+            "Agent", "one GPU at 320 W and a spare one at 60 W, by a stub libnvidia-ml below the real binding"
         )
         engine = start_engine(run)
         assert engine.stdout is not None
