@@ -8,6 +8,7 @@ from confluent_kafka import Producer
 from schemas.errors import BrokerUnavailable
 from schemas.topics import DEAD_LETTERS
 from streams.pipeline import DeadLetter
+from streams.worker.kafka import producer_settings
 
 __all__ = ["DeadLetterTopic"]
 
@@ -20,14 +21,7 @@ class DeadLetterTopic:
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap,
-                "enable.idempotence": True,
-                "acks": "all",
-                "partitioner": "murmur2_random",
-            }
-        )
+        self._producer = Producer(producer_settings(bootstrap))
 
     def publish(self, letters: Sequence[DeadLetter]) -> None:
         """Publish and wait until the broker has them all. Raises BrokerUnavailable."""

@@ -15,6 +15,7 @@ from streams.ledger.fits import read_fit_windows
 from streams.model_epochs import EpochRules, FitWindows, decide, undecided
 from streams.side_inputs import SideInputs
 from streams.windows import ClosedWindow
+from streams.worker.kafka import producer_settings
 from streams.worker.side_reader import SideReader
 
 if TYPE_CHECKING:
@@ -38,14 +39,7 @@ class ModelEpochs:
         self._side = side
         self._reader = reader
         self._rules = rules
-        self._producer = Producer(
-            {
-                "bootstrap.servers": bootstrap,
-                "enable.idempotence": True,
-                "acks": "all",
-                "partitioner": "murmur2_random",
-            }
-        )
+        self._producer = Producer(producer_settings(bootstrap))
 
     def in_order(self, windows: Sequence[ClosedWindow]) -> Iterator[list[ClosedWindow]]:
         """The windows, epoch by epoch; within one in the order given."""

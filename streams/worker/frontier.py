@@ -11,6 +11,7 @@ from schemas.errors import BrokerUnavailable
 from schemas.topics import ENERGY, ITERATIONS, LOADS
 from streams.ledger.frontier import read_frontier
 from streams.pipeline import Frontier
+from streams.worker.kafka import consumer_settings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -29,7 +30,7 @@ class FrontierReader:
         self._client = client
         self._bootstrap = bootstrap
         self._group = group
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
     def read(self, partitions: Sequence[int]) -> Frontier:
         """The frontier of `partitions`. Raises BrokerUnavailable or DatabaseUnavailable."""
@@ -49,7 +50,7 @@ class FrontierReader:
         Raises BrokerUnavailable.
         """
         consumer = Consumer(
-            {"bootstrap.servers": self._bootstrap, "group.id": self._group, "auto.offset.reset": "earliest"}
+            consumer_settings(self._bootstrap, self._group, **{"auto.offset.reset": "earliest"})
         )
         try:
             consumer.assign([TopicPartition(*position, offset)])
@@ -76,7 +77,7 @@ class FrontierReader:
         }
 
     def _committed(self, asked: Sequence[Position]) -> dict[Position, int]:
-        consumer = Consumer({"bootstrap.servers": self._bootstrap, "group.id": self._group})
+        consumer = Consumer(consumer_settings(self._bootstrap, self._group))
         try:
             found = consumer.committed([TopicPartition(*position) for position in asked], timeout=_TIMEOUT_S)
         except KafkaException as error:

@@ -11,6 +11,7 @@ from schemas.errors import BrokerUnavailable
 from streams.ledger.dead_letters import Letter
 from streams.ledger.sink import Sink
 from streams.ledger.tables import arrow_schema
+from streams.worker.kafka import producer_settings
 
 __all__ = ["replay_letters"]
 
@@ -24,14 +25,7 @@ def replay_letters(bootstrap: str, sink: Sink, letters: Sequence[Letter]) -> int
     booked changes nothing. Raises BrokerUnavailable or DatabaseUnavailable.
     """
     taken: list[dict[str, object]] = []
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap,
-            "enable.idempotence": True,
-            "acks": "all",
-            "partitioner": "murmur2_random",
-        }
-    )
+    producer = Producer(producer_settings(bootstrap))
     for letter in letters:
         producer.produce(
             letter.topic,

@@ -11,6 +11,7 @@ from schemas.errors import BrokerUnavailable, InvalidMessage
 from schemas.side_input_codec import decode_engine, decode_model, decode_policy
 from schemas.topics import ENGINES, MODELS, POLICIES
 from streams.side_inputs import SideInputs
+from streams.worker.kafka import consumer_settings
 
 __all__ = ["SideReader"]
 
@@ -34,12 +35,7 @@ class SideReader:
         }
         self._bury = bury
         self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": "wattledger-side-inputs",  # required by the client; nothing is ever committed
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-            }
+            consumer_settings(bootstrap, "wattledger-side-inputs", **{"auto.offset.reset": "earliest"})
         )
         self._next: dict[tuple[str, int], int] = {}
 

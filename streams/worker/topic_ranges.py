@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from schemas.errors import BrokerUnavailable
 from streams.ledger.repairs import Position
 from streams.pipeline import Message
+from streams.worker.kafka import consumer_settings
 
 __all__ = ["TopicRanges", "merged"]
 
@@ -26,12 +27,7 @@ class TopicRanges:
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
         self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": "wattledger-repair",  # required by the client; nothing is ever committed
-                "enable.auto.commit": False,
-                "auto.offset.reset": "error",
-            }
+            consumer_settings(bootstrap, "wattledger-repair", **{"auto.offset.reset": "error"})
         )
 
     def read(self, positions: Iterable[Position], key: bytes) -> list[Message] | None:

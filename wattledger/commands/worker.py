@@ -148,6 +148,7 @@ def command(
     """
     settings = settings_module.load()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # every retry of its own would be a line beside ours
     run_worker(
         WorkerSettings(
             kafka=settings.require_kafka(),
