@@ -74,7 +74,6 @@ def stream(bench: Bench) -> Stream:
     return sent_stream(bench.bootstrap, fleet, origin_ns)
 
 
-
 @dataclass(frozen=True, slots=True)
 class Booked:
     """A database that one undisturbed worker has filled with the shared stream."""

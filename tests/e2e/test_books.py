@@ -36,7 +36,10 @@ def test_every_account_of_every_group_is_what_the_simulator_spent(reference: Boo
         truth = truth_j(stream, group.group_id, sealed[group.group_id])
         booked = accounts_j(reference.client, group.group_id)
         for account, share in TOLERANCE.items():
-            assert booked[account] == pytest.approx(truth[account], rel=share, abs=1.0), (group.group_id, account)
+            assert booked[account] == pytest.approx(truth[account], rel=share, abs=1.0), (
+                group.group_id,
+                account,
+            )
         assert sum(booked.values()) == pytest.approx(sum(truth.values()), rel=1e-4)
 
 
@@ -92,9 +95,7 @@ def test_the_shares_of_a_load_sum_to_its_energy(reference: Booked, stream: Strea
     assert books_of(reference.client).open_transfers == 0
 
 
-def test_the_published_sampling_method_closes_the_same_books(
-    bench: Bench, stream: Stream, reference: Booked
-):
+def test_the_published_sampling_method_closes_the_same_books(bench: Bench, stream: Stream, reference: Booked):
     with bench.database() as (dsn, client):
         with bench.worker(dsn, bench.group(stream), "--method", "truncated"):
             wait_until_booked(
