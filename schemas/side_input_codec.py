@@ -50,6 +50,8 @@ MAX_SPREAD: Final = 10.0
 """Of a log-normal error: a figure off by a factor of ten says nothing."""
 MAX_LAG_S: Final = 10 * 366 * 86_400.0
 MAX_VERSION: Final = 1 << 62
+MAX_TRAILING_HOURS: Final = 24.0 * 366
+"""A year: older rows are beyond most ledgers' retention."""
 MAX_AMORTISE_OVER: Final = 10**9
 """Requests that share a load: more than an engine serves in its life."""
 MAX_PARALLEL: Final = 1 << 16
@@ -116,7 +118,7 @@ def decode_policy(data: bytes) -> Policy:
     """A message of `wattledger.policies.v1`.
 
     Known names: `cold_start` (amortise_over: requests that share a load), `idle` (policy: provider or
-    residency); and by site, GPU or zone, `default` for the others: `pue` (at least 1), `wue` (litres per kWh),
+    residency; trailing_hours), `idle/<engine class>` (one class's own); and by site, GPU or zone, `default` for the others: `pue` (at least 1), `wue` (litres per kWh),
     `embodied_gpu` and `embodied_host` (kg CO2e of one accelerator, and of its part of the host), `lifetime`
     (years). The values of other names are not judged.
     """
@@ -126,8 +128,10 @@ def decode_policy(data: bytes) -> Policy:
     checked = {_own_name(key): _policy_value(values, key) for key in values}
     if name == "cold_start":
         checked["amortise_over"] = documents.integer(values, "values.amortise_over", 1, MAX_AMORTISE_OVER)
-    elif name == "idle":
+    elif name.partition("/")[0] == "idle":
         documents.choice(values, "values.policy", IDLE_POLICIES)
+        if "values.trailing_hours" in values:
+            documents.number(values, "values.trailing_hours", 1.0, MAX_TRAILING_HOURS)
     elif name in FACTOR_LIMITS:
         for scope in values:
             documents.number(values, scope, *FACTOR_LIMITS[name])

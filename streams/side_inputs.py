@@ -10,10 +10,31 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from schemas.side_inputs import EngineDescriptor, ModelVersion, Policy
 
-__all__ = ["DEFAULT_AMORTISED_OVER", "SideInputs"]
+__all__ = ["DEFAULT_AMORTISED_OVER", "IdlePolicy", "SideInputs"]
 
 DEFAULT_AMORTISED_OVER: Final = 1000
 """N of the cold-start policy where none is published: a load's energy is shared by its first 1000 requests."""
+
+
+IDLE: Final = "idle"
+"""Name of the idle policy for all engine classes; `idle/<engine class>` is one class's own."""
+DEFAULT_TRAILING_HOURS: Final = 24.0
+"""A day has both the busy and the quiet hours of every tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdlePolicy:
+    """Who pays for idle energy."""
+
+    moves: bool
+    """`residency`: tenants do, by the engine time they held; else the provider."""
+    trailing_hours: float = DEFAULT_TRAILING_HOURS
+    """Over so much time, ending with the hour that is shared."""
+
+
+def _idle_policy(policy: Policy) -> IdlePolicy:
+    trailing = policy.values.get("trailing_hours", DEFAULT_TRAILING_HOURS)
+    return IdlePolicy(policy.values["policy"] == "residency", float(trailing))
 
 
 class _Versioned(Protocol):
@@ -86,6 +107,21 @@ class SideInputs:
         history = self.policies.get("cold_start")
         policy = history.at(at_ns) if history else None
         return int(policy.values["amortise_over"]) if policy else DEFAULT_AMORTISED_OVER
+
+    def idle_policies(self, engine_class: str) -> tuple["IdlePolicy", ...]:
+        """Every idle policy that was ever in force for the class; none where nobody published one."""
+        names = (f"{IDLE}/{engine_class}", IDLE)
+        facts = [fact for name in names if name in self.policies for fact in self.policies[name].facts]
+        return tuple(_idle_policy(fact) for fact in facts)
+
+    def idle_policy(self, engine_class: str, at_ns: int) -> "IdlePolicy":
+        """The idle policy in force for the class at `at_ns`: its own, else the one for all, else `provider`."""
+        for name in (f"{IDLE}/{engine_class}", IDLE):
+            history = self.policies.get(name)
+            policy = history.at(at_ns) if history else None
+            if policy is not None:
+                return _idle_policy(policy)
+        return IdlePolicy(moves=False)
 
     def place(self, node_id: str) -> tuple[str, str]:
         """(zone, site) of a node, by any engine on it; empty where none is known."""

@@ -115,7 +115,7 @@ CREATE TABLE IF NOT EXISTS transfers{on_cluster} (
     revision            UInt64 COMMENT 'grows when the transferred energy is restated',
     side                Enum8('from' = 0, 'to' = 1) COMMENT 'a pair: its two amounts sum to zero',
     kind                LowCardinality(String) COMMENT 'cold_start or residency_idle',
-    load_id             String COMMENT 'the load whose energy is moved; empty for residency_idle',
+    load_id             String COMMENT 'the load whose energy is moved; for residency_idle the engine class and hour: pairs of one are replaced together',
     account             LowCardinality(String) COMMENT 'cold_start or idle on the from side, request or tenant on the to side',
     tenant              LowCardinality(String) COMMENT 'who receives, on both sides of the pair',
     engine_id           LowCardinality(String) COMMENT 'engine of the receiving request',

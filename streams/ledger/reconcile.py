@@ -26,7 +26,7 @@ LOOK_BACK_NS: Final = 2 * 24 * 3600 * 1_000_000_000
 # A batch's ledger rows are spread over its GPUs as their meters are: exactly all of it where the books close.
 QUERY: Final = """
 WITH sealed AS (
-    SELECT event_time, batch_id, revision, group_id, start_ns, end_ns, metered_uj
+    SELECT event_time, batch_id, revision, inputs, group_id, start_ns, end_ns, metered_uj
     FROM batches_as_of(as_of = {as_of:DateTime64(3, 'UTC')})
     WHERE event_time >= fromUnixTimestamp64Nano({look_ns:Int64})
         AND event_time < fromUnixTimestamp64Nano({to_ns:Int64})
@@ -56,19 +56,19 @@ FROM (
     FROM metered AS meter
     INNER JOIN sealed
         ON meter.event_time = sealed.event_time AND meter.batch_id = sealed.batch_id
-        AND meter.revision = sealed.revision
+        AND meter.revision = sealed.revision AND meter.inputs = sealed.inputs
     LEFT JOIN (
-        SELECT event_time, batch_id, revision, sum(toInt128(energy_uj)) AS ledger_uj
+        SELECT event_time, batch_id, revision, inputs, sum(toInt128(energy_uj)) AS ledger_uj
         FROM (
-            SELECT event_time, batch_id, revision, energy_uj
+            SELECT event_time, batch_id, revision, inputs, energy_uj
             FROM ledger FINAL
             WHERE event_time >= fromUnixTimestamp64Nano({look_ns:Int64})
                 AND event_time < fromUnixTimestamp64Nano({to_ns:Int64})
         )
-        GROUP BY event_time, batch_id, revision
+        GROUP BY event_time, batch_id, revision, inputs
     ) AS booked
         ON meter.event_time = booked.event_time AND meter.batch_id = booked.batch_id
-        AND meter.revision = booked.revision
+        AND meter.revision = booked.revision AND meter.inputs = booked.inputs
     WHERE kind = 'gpu'
         AND meter.event_time >= fromUnixTimestamp64Nano({look_ns:Int64})
         AND meter.event_time < fromUnixTimestamp64Nano({to_ns:Int64})

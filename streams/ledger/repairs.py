@@ -71,12 +71,12 @@ FROM (
         lagInFrame(to_uj) OVER chain AS left_uj
     FROM metered
     INNER JOIN (
-        SELECT event_time, batch_id, revision, group_id, topic_partition
+        SELECT event_time, batch_id, revision, inputs, group_id, topic_partition
         FROM current_batches
         WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64}) AND group_id IN troubled
     ) AS sealed
         ON metered.event_time = sealed.event_time AND metered.batch_id = sealed.batch_id
-        AND metered.revision = sealed.revision
+        AND metered.revision = sealed.revision AND metered.inputs = sealed.inputs
     WHERE metered.event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
         AND metered.batch_id IN (
             SELECT batch_id

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from streams.ledger.reconcile import coverage, reconcile, reconciliation_table
 from streams.ledger.repairs import open_causes
+from streams.ledger.residency import write_residency
 from streams.ledger.tables import arrow_schema
 from streams.ledger.transfers import write_transfers
 from streams.worker.jobs import Job, Scope
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 HOUR_NS: Final = 3600 * 1_000_000_000
 TRANSFERS_REACH_NS: Final = 24 * HOUR_NS
 """Loads older than a day are closed by then, or their rest stays in `cold_start`."""
+RESIDENCY_HOURS: Final = 3
+"""Hours shared again: one worker's groups are not those of all, and a late frame may change an hour."""
 RECONCILED_HOURS: Final = 6
 """Hours looked at again: a repair within this changes what `reconciliations` says."""
 REPAIR_REACH_NS: Final = 7 * 24 * HOUR_NS
@@ -90,8 +93,15 @@ def chores(settings: WorkerSettings, client: "Client", repairs: Repairs, metrics
         metrics.unbooked_joules.set(sum(one.unbooked_uj for one in last) / 1e6)
         metrics.doubled_joules.set(sum(one.doubled_uj for one in last) / 1e6)
 
+    def share_idle_hours(scope: Scope) -> Iterator[object]:
+        closed_ns = scope.durable_until_ns // HOUR_NS * HOUR_NS
+        if closed_ns and 0 in scope.partitions:  # a class's engines are on all partitions: one worker does it
+            from_ns = closed_ns - RESIDENCY_HOURS * HOUR_NS
+            yield from write_residency(client, repairs.sink, repairs.side, from_ns=from_ns, to_ns=closed_ns)
+
     return [
         Job("cold-start transfers", settings.transfers_interval_s, move_cold_starts),
         Job("repair", settings.repair_interval_s, repair_what_came_late),
+        Job("idle residency", settings.residency_interval_s, share_idle_hours),
         Job("reconciliation", settings.reconcile_interval_s, reconcile_closed_hours),
     ]

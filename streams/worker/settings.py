@@ -42,6 +42,8 @@ class WorkerSettings:
     """How long a served request waits for its part of a model load; each look costs a query over a day."""
     repair_interval_s: float = 60.0
     """How long a late frame waits for the revision that it makes; each look costs two queries."""
+    residency_interval_s: float = 3600.0
+    """How often closed hours' idle energy is shared, where the policy says so."""
     reconcile_interval_s: float = 900.0
     """How often the last hours' counters are held against the books; a late frame may change an hour."""
     metrics_port: int = 0
