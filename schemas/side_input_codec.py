@@ -118,9 +118,9 @@ def decode_policy(data: bytes) -> Policy:
     """A message of `wattledger.policies.v1`.
 
     Known names: `cold_start` (amortise_over: requests that share a load), `idle` (policy: provider or
-    residency; trailing_hours), `idle/<engine class>` (one class's own); and by site, GPU or zone, `default` for the others: `pue` (at least 1), `wue` (litres per kWh),
-    `embodied_gpu` and `embodied_host` (kg CO2e of one accelerator, and of its part of the host), `lifetime`
-    (years). The values of other names are not judged.
+    residency; trailing_hours), `idle/<engine class>` (one class's own); and by site, GPU or zone, `default` for
+    the others: `pue` (at least 1), `wue` (litres per kWh), `embodied_gpu` and `embodied_host` (kg CO2e of one
+    accelerator, and of its part of the host), `lifetime` (years). The values of other names are not judged.
     """
     document = documents.parse(data)
     name = documents.text(document, "name")
