@@ -5,12 +5,12 @@ charge, over all tenants, have ratios that sum to 1. Energy and carbon have no c
 """
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from streams.answers.report import ModelLine, Report
+from streams.answers.report import Report
+from streams.answers.report_lines import ModelLine
 
 __all__ = ["COLUMNS", "METHOD_ID", "focus_rows"]
 
@@ -29,7 +29,7 @@ COLUMNS: Final = (
     "ServiceCategory", "ServiceName", "ServiceProviderName", "ServiceSubcategory", "SkuId", "SkuMeter",
     "SkuPriceId", "SubAccountId", "SubAccountName", "Tags",
     "x_CarbonLocationBasedGrams", "x_CarbonMarketBasedGrams", "x_DataQuality", "x_EnergyHalfWidthJoules",
-    "x_EnergyJoules", "x_GridIntensitySource", "x_HostEnergyJoules", "x_TokenPriceEnergyJoules",
+    "x_EnergyJoules", "x_GridIntensityRung", "x_HostEnergyJoules", "x_TokenPriceEnergyJoules",
 )  # fmt: skip
 
 UJ_PER_KWH: Final = Decimal(3_600_000_000_000)
@@ -61,7 +61,7 @@ def _row(report: Report, line: ModelLine, fleet_uj: int, provider: str) -> dict[
             }
         ]
     }
-    grams = {one.basis: one.grams for one in report.carbon}
+    carbon = report.carbon
     return dict.fromkeys(COLUMNS) | {
         "AllocatedMethodDetails": json.dumps(details, sort_keys=True),
         "AllocatedMethodId": METHOD_ID,
@@ -105,23 +105,19 @@ def _row(report: Report, line: ModelLine, fleet_uj: int, provider: str) -> dict[
         "SubAccountName": report.tenant,
         "Tags": "{}",
         # Grams belong to the report as a whole; by model they are in proportion to energy with a factor.
-        "x_CarbonLocationBasedGrams": _part(grams.get("location"), line, report),
-        "x_CarbonMarketBasedGrams": _part(grams.get("market"), line, report),
+        "x_CarbonLocationBasedGrams": _part(carbon.location_g if carbon else None, line, report),
+        "x_CarbonMarketBasedGrams": _part(carbon.market_g if carbon else None, line, report),
         "x_DataQuality": f"tier {line.tier}",
         "x_EnergyHalfWidthJoules": line.half_width_uj / 1e6,
         "x_EnergyJoules": line.energy_uj / 1e6,
-        "x_GridIntensitySource": "; ".join(_sources(report)) or None,
+        "x_GridIntensityRung": "; ".join(carbon.uj_by_rung) or None if carbon else None,
         "x_HostEnergyJoules": line.host_uj / 1e6,
         "x_TokenPriceEnergyJoules": line.token_price_uj / 1e6,
     }  # fmt: skip
 
 
-def _sources(report: Report) -> Sequence[str]:
-    return sorted({source for one in report.carbon for source in one.sources})
-
-
 def _part(grams: float | None, line: ModelLine, report: Report) -> float | None:
-    return None if grams is None else grams * line.energy_uj / report.energy_uj
+    return None if grams is None or not report.energy_uj else grams * line.energy_uj / report.energy_uj
 
 
 def _time(instant: datetime) -> str:

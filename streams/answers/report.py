@@ -13,12 +13,13 @@ from streams.answers import report_queries as queries
 from streams.answers.fleet_totals import fleet_totals
 from streams.answers.periods import Period
 from streams.answers.registry import Tenant, find_tenant
+from streams.answers.report_lines import HourLine, ModelLine, hour_lines, model_lines, percentiles, read_rows
 from streams.answers.token_price import OUTPUT_WEIGHT
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-__all__ = ["SETTLED_AFTER", "Carbon", "HourLine", "ModelLine", "Report", "make_report"]
+__all__ = ["SETTLED_AFTER", "Carbon", "Report", "make_report"]
 
 SETTLED_AFTER: Final = timedelta(minutes=10)
 """A cut-off lies at least so far back: an insert that began before it has ended by then."""
@@ -26,59 +27,22 @@ UJ_PER_KWH: Final = 3_600_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class ModelLine:
-    """What the tenant asked of one model. Microjoules of accelerators unless the name says host."""
-
-    model: str
-    requests: int
-    prompt_tokens: int
-    cached_tokens: int
-    prefill_tokens: int
-    decode_tokens: int
-    emitted_tokens: int
-    energy_uj: int
-    half_width_uj: int
-    """Half width of the 90 % interval; errors taken as common to all requests: an upper bound."""
-    host_uj: int
-    held_ns: int
-    """Iteration time, shared with the batches."""
-    tier: int
-    methods: tuple[str, ...]
-    model_versions: tuple[str, ...]
-    saved_by_halved_prompts_uj: float
-    """What prompts of half the length would have saved, by the energy model, scaled to the meter."""
-    saved_by_shorter_answers_uj: float
-    """What stopping after four fifths of the tokens would have saved."""
-    token_price_uj: float
-    """What a price per token would have charged in place of `energy_uj`."""
-
-
-@dataclass(frozen=True, slots=True)
-class HourLine:
-    """One model in one hour."""
-
-    hour: str
-    model: str
-    requests: int
-    energy_uj: int
-    half_width_uj: int
-    host_uj: int
-    prefill_tokens: int
-    decode_tokens: int
-    emitted_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
 class Carbon:
-    """Operational carbon of the energy for which a factor is on record."""
+    """Grams and litres of the energy for which factors are on record; None where there are none for any of it."""
 
-    basis: str
-    """location or market."""
-    grams: float
-    covered_uj: int
-    """Energy with a factor; the rest has no grams, never zero grams."""
-    sources: tuple[str, ...]
-    estimated: bool
+    location_g: float | None
+    """Accelerators and host times PUE, location-based."""
+    market_g: float | None
+    embodied_g: float | None
+    """Manufacturing, by the time held."""
+    water_l: float | None
+    """Evaporated on site and by power stations."""
+    without_intensity_uj: int
+    """Energy that the grams leave out for want of a factor: it has no grams, never zero grams."""
+    without_embodied_uj: int
+    without_water_uj: int
+    uj_by_rung: dict[str, int]
+    """How near to its time and place the intensity is: live, recent, last_week, annual, country."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +63,8 @@ class Report:
     cold_start_uj: int
     residency_uj: int
     moved_host_uj: int
-    carbon: tuple[Carbon, ...]
+    carbon: Carbon | None
+    """None where no grid intensity is on record at all."""
     price_per_kwh: str
     """Decimal; empty where no tariff was agreed."""
     currency: str
@@ -136,14 +101,14 @@ def make_report(
     """
     parameters = period.parameters | {"tenant": tenant, "as_of": _moment(as_of)}
     known = find_tenant(client, tenant)
-    lines = client.query(queries.LINES, parameters=parameters).result_rows
+    rows = read_rows(client, parameters)
     moved = {
         kind: (energy, host)
         for kind, energy, host in client.query(queries.MOVED, parameters=parameters).result_rows
     }
-    if known is None and not lines and not moved:
+    if known is None and not len(rows) and not moved:
         _must_be_known(client, tenant)
-    totals = fleet_totals(client, period, _moment(as_of)) if lines else {}
+    totals = fleet_totals(client, period, _moment(as_of)) if len(rows) else {}
     priced = known if known is not None and known.has_tariff else None
     return Report(
         tenant=tenant,
@@ -151,18 +116,14 @@ def make_report(
         end=period.end.astimezone(UTC).isoformat(),
         as_of=as_of.astimezone(UTC).isoformat(timespec="milliseconds"),
         preliminary=_why_preliminary(client, period, as_of),
-        boundary="narrow: accelerators by their meters; hosts apart, without PUE",
-        models=tuple(_model_line(row, totals, output_weight) for row in lines),
-        hours=tuple(
-            _hour_line(row) for row in client.query(queries.HOURS, parameters=parameters).result_rows
-        ),
-        percentiles_uj=_spread(client, parameters) if lines else {},
+        boundary="energy: accelerators by their meters, hosts apart; carbon: both, times PUE",
+        models=model_lines(rows, totals, output_weight),
+        hours=hour_lines(rows),
+        percentiles_uj=percentiles(rows),
         cold_start_uj=int(moved.get("cold_start", (0, 0))[0]),
         residency_uj=int(moved.get("residency_idle", (0, 0))[0]),
         moved_host_uj=sum(int(host) for _, host in moved.values()),
-        carbon=tuple(
-            _carbon(*row) for row in client.query(queries.CARBON, parameters=parameters).result_rows
-        ),
+        carbon=_carbon(client, parameters),
         price_per_kwh=_price(priced),
         currency=priced.currency if priced else "",
         output_weight=output_weight,
@@ -196,60 +157,25 @@ def _why_preliminary(client: "Client", period: Period, as_of: datetime) -> str:
     return ""
 
 
-def _model_line(row: Any, totals: dict[str, tuple[int, int, int]], output_weight: float) -> ModelLine:
-    (
-        model,
-        requests,
-        prompt,
-        cached,
-        prefill,
-        decode,
-        emitted,
-        energy_uj,
-        half_width,
-        host,
-        held,
-        tier,
-        *rest,
-    ) = row
-    methods, versions, halved_uj, shorter_uj = rest
-    fleet_uj, fleet_prompt, fleet_emitted = totals[model]
-    billed = prompt + output_weight * emitted
-    fleet_billed = fleet_prompt + output_weight * fleet_emitted
-    return ModelLine(
-        model=model,
-        requests=requests,
-        prompt_tokens=prompt,
-        cached_tokens=cached,
-        prefill_tokens=prefill,
-        decode_tokens=decode,
-        emitted_tokens=emitted,
-        energy_uj=int(energy_uj),
-        half_width_uj=int(half_width),
-        host_uj=int(host),
-        held_ns=held,
-        tier=tier,
-        methods=tuple(methods),
-        model_versions=tuple(versions),
-        saved_by_halved_prompts_uj=float(halved_uj),
-        saved_by_shorter_answers_uj=float(shorter_uj),
-        token_price_uj=fleet_uj * billed / fleet_billed if fleet_billed else float(energy_uj),
+def _carbon(client: "Client", parameters: dict[str, Any]) -> Carbon | None:
+    if not client.command(queries.FACTORS):
+        return None
+    total_uj, location_g, market_g, embodied_g, water_l, *without, rungs = client.query(
+        queries.CARBON, parameters=parameters
+    ).result_rows[0]
+    without_intensity_uj, without_embodied_uj, without_water_uj = (int(value) for value in without)
+    intense, embodied, wet = (
+        without_uj < total_uj for without_uj in (without_intensity_uj, without_embodied_uj, without_water_uj)
     )
-
-
-def _hour_line(row: Any) -> HourLine:
-    hour, model, *figures = row
-    return HourLine(hour.replace(tzinfo=UTC).isoformat(), model, *(int(figure) for figure in figures))
-
-
-def _carbon(basis: str, grams: float, covered_uj: int, sources: list[str], estimated: int) -> Carbon:
-    return Carbon(basis, grams, int(covered_uj), tuple(sources), bool(estimated))
-
-
-def _spread(client: "Client", parameters: dict[str, Any]) -> dict[str, int]:
-    quantiles, largest = client.query(queries.SPREAD, parameters=parameters).result_rows[0]
-    return dict(
-        zip(("p50", "p90", "p99", "max"), [int(value) for value in (*quantiles, largest)], strict=True)
+    return Carbon(
+        location_g=location_g if intense else None,
+        market_g=market_g if intense else None,
+        embodied_g=embodied_g if embodied else None,
+        water_l=water_l if wet else None,
+        without_intensity_uj=without_intensity_uj,
+        without_embodied_uj=without_embodied_uj,
+        without_water_uj=without_water_uj,
+        uj_by_rung={str(rung): int(energy_uj) for rung, energy_uj in sorted(rungs.items())},
     )
 
 

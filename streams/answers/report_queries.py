@@ -2,17 +2,7 @@
 
 from typing import Final
 
-__all__ = [
-    "CARBON",
-    "FLEET_BASE",
-    "FLEET_ROLLED",
-    "FRESH_HOURS",
-    "HOURS",
-    "LINES",
-    "MOVED",
-    "SEALED",
-    "SPREAD",
-]
+__all__ = ["CARBON", "FACTORS", "FLEET_BASE", "FLEET_ROLLED", "FRESH_HOURS", "MOVED", "REQUESTS", "SEALED"]
 
 IN_PERIOD: Final = (
     "event_time >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') "
@@ -20,71 +10,59 @@ IN_PERIOD: Final = (
 )
 AS_OF: Final = "{as_of:DateTime64(3, 'UTC')}"
 
-# The tenant's own rows come by the ledger's sorting key; only the batches that they name are looked up.
-ROWS: Final = f"""
-(
+# The tenant's rows come by the ledger's sorting key, and only the batches that they name are looked up: the
+# manifest's latest revision, as `batches_as_of` finds it. One row per request, model and hour.
+REQUESTS: Final = f"""
+SELECT
+    line.model AS model,
+    toInt64(toUnixTimestamp(toStartOfHour(line.event_time))) AS hour,
+    cityHash64(line.engine_id, line.incarnation, line.ordinal) AS request,
+    max(line.prompt_tokens) AS prompt,
+    max(line.cached_tokens) AS cached,
+    sum(line.prefill_tokens) AS prefill,
+    sum(line.decode_tokens) AS decode,
+    sum(line.emitted_tokens) AS emitted,
+    sum(line.energy_uj) AS uj,
+    sum(line.half_width_uj) AS half_width,
+    sum(line.host_uj) AS host,
+    sum(line.held_ns) AS held,
+    min(batch.tier) AS tier,
+    arrayStringConcat(arraySort(groupUniqArray(batch.method)), ' ') AS methods,
+    arrayStringConcat(arraySort(groupUniqArray(batch.model_version)), ' ') AS versions,
+    sum(1e6 * batch.scale * energy_model.c['prefill_token_j'] * line.prefill_tokens) AS prefilled,
+    sum(1e6 * batch.scale * (
+        energy_model.c['prefill_token_j'] * line.prefill_tokens / 2
+        + (energy_model.c['context_token_j'] + energy_model.c['attention_j'])
+            * line.iterations * line.prompt_tokens / 2
+    )) AS halved
+FROM (
     SELECT *
     FROM ledger FINAL
     WHERE tenant = {{tenant:String}} AND account = 'request' AND {IN_PERIOD} AND stored_at <= {AS_OF}
 ) AS line
 INNER JOIN (
-    SELECT event_time, batch_id, revision, inputs, method, model_version, engine_class, tier, zone,
-        if(modelled_uj > 0, (request_uj + overhead_uj) / modelled_uj, 0.) AS scale
-    FROM batches_as_of(as_of = {AS_OF})
-    WHERE {IN_PERIOD}
+    SELECT *
+    FROM (
+        SELECT event_time, batch_id, revision, inputs, closed_by, method, model_version, engine_class, tier,
+            request_scale / 1e6 AS scale
+        FROM batches
+        WHERE {IN_PERIOD} AND stored_at <= {AS_OF} AND batch_id IN (
+            SELECT batch_id FROM ledger WHERE tenant = {{tenant:String}} AND account = 'request' AND {IN_PERIOD}
+        )
+        ORDER BY revision DESC, version DESC
+        LIMIT 1 BY batch_id, event_time
+    )
+    WHERE closed_by != 'superseded'
 ) AS batch
     ON line.event_time = batch.event_time AND line.batch_id = batch.batch_id AND line.revision = batch.revision
     AND line.inputs = batch.inputs
-"""  # noqa: S608 - constants of this module
-
-# What a request's own tokens cost by the model in force, scaled to the meter: what using fewer would have saved.
-LINES: Final = f"""
-SELECT
-    model, count() AS requests, sum(prompt), sum(cached), sum(prefill), sum(decode), sum(emitted), sum(uj),
-    sum(half_width), sum(host), sum(held), min(tier), arraySort(groupUniqArrayArray(methods)),
-    arraySort(groupUniqArrayArray(versions)), sum(least(halved, toFloat64(uj))),
-    sum(greatest(0.2 * (toFloat64(uj) - prefilled), 0.))
-FROM (
-    SELECT
-        line.model AS model, max(line.prompt_tokens) AS prompt, max(line.cached_tokens) AS cached,
-        sum(line.prefill_tokens) AS prefill, sum(line.decode_tokens) AS decode, sum(line.emitted_tokens) AS emitted,
-        sum(toInt128(line.energy_uj)) AS uj, sum(toInt128(line.half_width_uj)) AS half_width,
-        sum(toInt128(line.host_uj)) AS host, sum(line.held_ns) AS held, min(batch.tier) AS tier,
-        groupUniqArray(batch.method) AS methods, groupUniqArray(batch.model_version) AS versions,
-        sum(1e6 * batch.scale * energy_model.c['prefill_token_j'] * line.prefill_tokens) AS prefilled,
-        sum(1e6 * batch.scale * (
-            energy_model.c['prefill_token_j'] * line.prefill_tokens / 2
-            + (energy_model.c['context_token_j'] + energy_model.c['attention_j'])
-                * line.iterations * line.prompt_tokens / 2
-        )) AS halved
-    FROM {ROWS}
-    LEFT JOIN (
-        SELECT engine_class, model_version, any(coefficients) AS c
-        FROM energy_models GROUP BY engine_class, model_version
-    ) AS energy_model
-        ON batch.engine_class = energy_model.engine_class AND batch.model_version = energy_model.model_version
-    GROUP BY model, line.engine_id, line.incarnation, line.ordinal
-)
-GROUP BY model
-ORDER BY sum(uj) DESC, model
-"""  # noqa: S608
-
-HOURS: Final = f"""
-SELECT
-    toStartOfHour(line.event_time) AS hour, line.model AS model,
-    uniqExact(line.engine_id, line.incarnation, line.ordinal), sum(toInt128(line.energy_uj)),
-    sum(toInt128(line.half_width_uj)), sum(toInt128(line.host_uj)), sum(line.prefill_tokens),
-    sum(line.decode_tokens), sum(line.emitted_tokens)
-FROM {ROWS}
-GROUP BY hour, model
-ORDER BY hour, model
-"""  # noqa: S608
-
-SPREAD: Final = f"""
-SELECT quantilesExact(0.5, 0.9, 0.99)(uj), max(uj)
-FROM (
-    SELECT sum(line.energy_uj) AS uj FROM {ROWS} GROUP BY line.engine_id, line.incarnation, line.ordinal
-)
+LEFT JOIN (
+    SELECT engine_class, model_version, any(coefficients) AS c
+    FROM energy_models GROUP BY engine_class, model_version
+) AS energy_model
+    ON batch.engine_class = energy_model.engine_class AND batch.model_version = energy_model.model_version
+GROUP BY model, hour, request
+ORDER BY model, hour, request
 """  # noqa: S608
 
 MOVED: Final = f"""
@@ -95,17 +73,25 @@ GROUP BY kind
 ORDER BY kind
 """  # noqa: S608
 
+FACTORS: Final = "SELECT count() FROM grid_intensity"
+
 CARBON: Final = f"""
 SELECT
-    factor.basis AS basis, sum(line.energy_uj / 3.6e12 * factor.g_per_kwh), sum(toInt128(line.energy_uj)),
-    arraySort(groupUniqArray(
-        concat(factor.source, ', ', factor.zone, ', version ', toString(factor.factor_version))
-    )),
-    max(factor.estimated)
-FROM {ROWS}
-INNER JOIN batch_intensity AS factor ON line.event_time = factor.event_time AND line.batch_id = factor.batch_id
-GROUP BY basis
-ORDER BY basis
+    energy_uj + transferred_uj, location_g, market_g, embodied_g, site_water_l + grid_water_l,
+    without_intensity_uj, without_embodied_uj, without_water_uj, uj_by_rung
+FROM (
+    SELECT
+        sum(energy_uj) AS energy_uj, sum(transferred_uj) AS transferred_uj, sum(location_g) AS location_g,
+        sum(market_g) AS market_g, sum(embodied_g) AS embodied_g, sum(site_water_l) AS site_water_l,
+        sum(grid_water_l) AS grid_water_l, sum(without_intensity_uj) AS without_intensity_uj,
+        sum(without_embodied_uj) AS without_embodied_uj, sum(without_water_uj) AS without_water_uj,
+        sumMap(uj_by_rung) AS uj_by_rung
+    FROM tenant_carbon_between(
+        start = fromUnixTimestamp64Milli({{from_ms:Int64}}, 'UTC'),
+        end = fromUnixTimestamp64Milli({{to_ms:Int64}}, 'UTC'),
+        as_of = {AS_OF})
+    WHERE tenant = {{tenant:String}}
+)
 """  # noqa: S608
 
 SEALED: Final = f"""

@@ -6,7 +6,7 @@ a crash between the two leaves rows that nobody reads.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -42,40 +42,45 @@ WHERE stale.newest > last.as_of
 ORDER BY stale.hour
 """
 
+# Hours of one day at once: the ledger is sorted by tenant, and a pass over it costs the same for one hour or many.
+# The hour before the first is read too, for the requests that came from it.
 WRITE: Final = """
 INSERT INTO tenant_hours (
     hour, run, tenant, model, zone, requests, prompt_tokens, energy_uj, half_width_uj, host_uj, prefill_tokens,
     decode_tokens, emitted_tokens, held_ns
 )
 SELECT
-    {hour:DateTime64(3, 'UTC')}, {run:UInt64}, tenant, model, zone, countIf(is_first), sumIf(prompt, is_first),
-    sum(uj), sum(half_width), sum(host), sum(prefill), sum(decode), sum(emitted), sum(held)
+    hour, transform(toInt64(toUnixTimestamp(hour)), {hours_s:Array(Int64)}, {runs:Array(UInt64)}, toUInt64(0)),
+    tenant, model, zone, countIf(is_first), sumIf(prompt, is_first), sum(uj), sum(half_width), sum(host),
+    sum(prefill), sum(decode), sum(emitted), sum(held)
 FROM (
     SELECT
-        line.tenant AS tenant, line.model AS model, batch.zone AS zone,
+        toStartOfHour(line.event_time) AS hour, line.tenant AS tenant, line.model AS model, batch.zone AS zone,
         max(line.prompt_tokens) AS prompt, sum(toInt128(line.energy_uj)) AS uj,
         sum(toInt128(line.half_width_uj)) AS half_width, sum(toInt128(line.host_uj)) AS host,
         sum(line.prefill_tokens) AS prefill, sum(line.decode_tokens) AS decode,
         sum(line.emitted_tokens) AS emitted, sum(line.held_ns) AS held,
-        (line.engine_id, line.incarnation, line.ordinal) NOT IN (
-            SELECT engine_id, incarnation, ordinal FROM ledger
-            WHERE account = 'request'
-                AND event_time >= {hour:DateTime64(3, 'UTC')} - INTERVAL 1 HOUR
-                AND event_time < {hour:DateTime64(3, 'UTC')}
-        ) AS is_first
+        lagInFrame(hour, 1, toDateTime(0, 'UTC')) OVER (
+            PARTITION BY tenant, line.engine_id, line.incarnation, line.ordinal ORDER BY hour
+            ROWS BETWEEN 1 PRECEDING AND CURRENT ROW
+        ) + INTERVAL 1 HOUR != hour AS is_first
     FROM (SELECT * FROM ledger FINAL) AS line
     INNER JOIN batches_as_of(as_of = {as_of:DateTime64(3, 'UTC')}) AS batch
         ON line.event_time = batch.event_time AND line.batch_id = batch.batch_id AND line.revision = batch.revision
         AND line.inputs = batch.inputs
     WHERE line.account = 'request'
-        AND line.event_time >= {hour:DateTime64(3, 'UTC')}
-        AND line.event_time < {hour:DateTime64(3, 'UTC')} + INTERVAL 1 HOUR
-        AND batch.event_time >= {hour:DateTime64(3, 'UTC')}
-        AND batch.event_time < {hour:DateTime64(3, 'UTC')} + INTERVAL 1 HOUR
-    GROUP BY tenant, model, zone, line.engine_id, line.incarnation, line.ordinal
+        AND line.event_time >= {start:DateTime64(3, 'UTC')} - INTERVAL 1 HOUR
+        AND line.event_time < {end:DateTime64(3, 'UTC')}
+        AND batch.event_time >= {start:DateTime64(3, 'UTC')} - INTERVAL 1 HOUR
+        AND batch.event_time < {end:DateTime64(3, 'UTC')}
+    GROUP BY hour, tenant, model, zone, line.engine_id, line.incarnation, line.ordinal
 )
-GROUP BY tenant, model, zone
+WHERE toInt64(toUnixTimestamp(hour)) IN {hours_s:Array(Int64)}
+GROUP BY hour, tenant, model, zone
 """
+
+MOST_HOURS: Final = 24
+"""Hours in one statement: bounds its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +98,33 @@ def roll_up(client: "Client", as_of: datetime) -> tuple[RolledUp, ...]:
     write the same rows under the same run. Raises DatabaseUnavailable; run it again then.
     """
     moment = as_of.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    done = []
+    done: list[RolledUp] = []
     try:
-        for hour, last_run in client.query(DUE, parameters={"as_of": moment}).result_rows:
-            start = hour.replace(tzinfo=UTC)
-            parameters = {
-                "hour": start.strftime("%Y-%m-%d %H:%M:%S.000"),
-                "run": last_run + 1,
-                "as_of": moment,
-            }
-            client.command(WRITE, parameters=parameters)
-            client.insert(
-                "rollup_runs", [[start, last_run + 1, as_of]], column_names=["hour", "run", "as_of"]
-            )
-            done.append(RolledUp(start, last_run + 1))
+        due = [
+            RolledUp(hour.replace(tzinfo=UTC), last_run + 1)
+            for hour, last_run in client.query(DUE, parameters={"as_of": moment}).result_rows
+        ]
+        while due:
+            last = due[0].hour + timedelta(hours=MOST_HOURS)
+            chunk = [one for one in due if one.hour < last]
+            _write(client, chunk, moment)
+            rows = [[one.hour, one.run, as_of] for one in chunk]
+            client.insert("rollup_runs", rows, column_names=["hour", "run", "as_of"])
+            done += chunk
+            due = due[len(chunk) :]
     except (ClickHouseError, OSError) as error:
         said = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         raise DatabaseUnavailable(f"could not roll up hours: {said}") from error
     return tuple(done)
+
+
+def _write(client: "Client", chunk: list[RolledUp], moment: str) -> None:
+    start, end = chunk[0].hour, chunk[-1].hour + timedelta(hours=1)
+    parameters = {
+        "hours_s": [round(one.hour.timestamp()) for one in chunk],
+        "runs": [one.run for one in chunk],
+        "start": start.strftime("%Y-%m-%d %H:%M:%S.000"),
+        "end": end.strftime("%Y-%m-%d %H:%M:%S.000"),
+        "as_of": moment,
+    }
+    client.command(WRITE, parameters=parameters)

@@ -1,0 +1,134 @@
+"""How long a 30-day report of one tenant takes over a large ledger: `python -m benchmarks.report --rows 100000000`.
+
+The ledger is generated inside the database: four groups, 5 s windows over 30 days, 1,000 tenants, rows as wide as
+real ones, one batch in a hundred revised. Measured are the rollup of all hours (once), then the report, cold and
+warm, and the memory of the process.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streams.answers.periods import Period
+from streams.answers.report import make_report
+from streams.answers.rollups import roll_up
+from streams.ledger.client import connect
+from streams.ledger.migrations import up
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+DAYS, GROUPS, TENANTS, WINDOW_S = 30, 4, 1000, 5
+BATCHES = DAYS * 86400 // WINDOW_S * GROUPS
+PER_DAY = BATCHES // DAYS
+
+BATCH_ROWS = """
+INSERT INTO batches (
+    batch_id, revision, group_id, engine_ids, incarnations, engine_class, model, gpu_model, zone, start_ns, end_ns,
+    event_time, metered_uj, request_uj, modelled_uj, busy_ns, iterations, batch_size, tenants, method,
+    model_version, tier, request_scale, features, stored_at
+)
+WITH
+    intDiv(number, {groups:UInt64}) AS window, number % {groups:UInt64} AS grp,
+    {start_ns:Int64} + toInt64(window) * 5000000000 AS at
+SELECT
+    leftPad(hex(number), 32, '0'), {revision:UInt32}, concat('cluster/node/', toString(grp)),
+    [concat('cluster/node/', toString(grp))], ['1-a'], concat('class-', toString(grp)),
+    concat('model-', toString(grp)), 'H100', 'DE', at, at + 5000000000, fromUnixTimestamp64Nano(at, 'UTC'),
+    {rows:UInt64} * 1000000, {rows:UInt64} * 1000000, {rows:UInt64} * 990000, 5000000000, 200, {rows:UInt64},
+    least({rows:UInt64}, 100), 'shapley_exact', 'prior-1', 3, 1010000.,
+    map('requests', 200. * {rows:UInt64}, 'iterations', 200.), fromUnixTimestamp64Nano(at + 7000000000, 'UTC')
+FROM numbers({first:UInt64}, {count:UInt64})
+WHERE {revision:UInt32} = 0 OR number % 100 = 0
+"""
+
+LEDGER_ROWS = """
+INSERT INTO ledger (
+    tenant, event_time, batch_id, revision, account, engine_id, incarnation, ordinal, client_request_id, group_id,
+    model, load_ordinal, energy_uj, host_uj, half_width_uj, prompt_tokens, cached_tokens, prefill_tokens,
+    decode_tokens, emitted_tokens, iterations, context_sum, shared_iterations, term_shares, held_ns, first_ns, last_ns, stored_at
+)
+WITH
+    intDiv(number, {rows:UInt64}) AS batch, intDiv(batch, {groups:UInt64}) AS window,
+    batch % {groups:UInt64} AS grp,
+    number % {rows:UInt64} AS seat, intDiv(window, 6) * {rows:UInt64} + seat AS request,
+    {start_ns:Int64} + toInt64(window) * 5000000000 AS at, cityHash64(request, grp) AS noise,
+    window % 6 = 0 AS begins
+SELECT
+    concat('tenant-', leftPad(toString(noise % {tenants:UInt64}), 4, '0')), fromUnixTimestamp64Nano(at, 'UTC'),
+    leftPad(hex(batch), 32, '0'), {revision:UInt32}, 'request', concat('cluster/node/', toString(grp)), '1-a',
+    request, concat('req-', toString(request)), concat('cluster/node/', toString(grp)),
+    concat('model-', toString(grp)), 0, 500000 + noise % 1000000, 100000, 50000, 500 + noise % 2000, 0, if(begins, 500 + noise % 2000, 0), 190,
+    190 + begins, 200, 200 * 900, 4., [4., 200., 500., 180000., 250000., 0., 0.], 60000000, at, at + 5000000000,
+    fromUnixTimestamp64Nano(at + 7000000000, 'UTC')
+FROM numbers({first:UInt64}, {count:UInt64})
+WHERE {revision:UInt32} = 0 OR batch % 100 = 0
+"""
+
+
+def generate(client: "Client", rows: int) -> None:
+    """Fill `batches` and `ledger`, a day at a time; the second pass revises one batch in a hundred."""
+    per_batch = rows // BATCHES
+    common = {
+        "groups": GROUPS,
+        "tenants": TENANTS,
+        "rows": per_batch,
+        "start_ns": round(START.timestamp()) * 10**9,
+    }
+    for revision in (0, 1):
+        for day in range(DAYS):
+            first = day * PER_DAY
+            client.command(
+                BATCH_ROWS, parameters=common | {"revision": revision, "first": first, "count": PER_DAY}
+            )
+            span = {"first": first * per_batch, "count": PER_DAY * per_batch}
+            client.command(LEDGER_ROWS, parameters=common | {"revision": revision} | span)
+
+
+def peak_mib() -> float:
+    """Largest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    """Generate, roll up, report, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rows", type=int, default=100_000_000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--database", help="an existing one made by this benchmark")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="wattledger-bench-") as name:
+        path = Path(arguments.database or name)
+        client = connect(f"chdb://{path.resolve()}")
+        fresh = not client.command("EXISTS TABLE rollup_runs")
+        up(client)
+        if fresh:
+            began = time.perf_counter()
+            generate(client, arguments.rows)
+            rows = int(str(client.command("SELECT count() FROM ledger")))
+            print(f"generated   {rows:>13,} rows in {time.perf_counter() - began:.0f} s")
+        began = time.perf_counter()
+        hours = roll_up(client, datetime.now(UTC))
+        took_s = time.perf_counter() - began
+        print(f"rolled up   {len(hours):>13,} hours in {took_s:.1f} s, peak {peak_mib():,.0f} MiB")
+        period = Period(START, START + timedelta(days=DAYS))
+        took = []
+        for run in range(arguments.runs):
+            began = time.perf_counter()
+            report = make_report(client, f"tenant-{17 + run:04d}", period, datetime.now(UTC))
+            took.append(time.perf_counter() - began)
+        print(
+            f"report      first {took[0]:.2f} s, best {min(took):.2f} s, worst {max(took):.2f} s; "
+            f"{sum(line.requests for line in report.models):,} requests, {report.energy_uj / 3.6e9:,.1f} Wh"
+        )
+        print(f"memory      peak {peak_mib():,.0f} MiB")
+        client.close()
+
+
+if __name__ == "__main__":
+    main()
