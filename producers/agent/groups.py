@@ -36,19 +36,17 @@ class Groups:
     retired: dict[str, tuple[GroupBook, int]] = field(default_factory=dict)
     """Groups that are no more, and until when their time goes on."""
     host: HostBook = field(init=False)
+    all_probes: list[Probe] = field(init=False)
+    """GPUs, then the host."""
 
     def __post_init__(self) -> None:
         self.host = HostBook(self.life, self.node_id)
+        self.all_probes = [*self.probes.values(), *([self.host_probe] if self.host_probe is not None else [])]
 
     @property
     def by_engine(self) -> dict[str, str]:
         """The group of each engine."""
         return {engine: group_id for group_id, book in self.books.items() for engine in book.plan.engines}
-
-    @property
-    def all_probes(self) -> list[Probe]:
-        """GPUs, then the host."""
-        return [*self.probes.values(), *([self.host_probe] if self.host_probe is not None else [])]
 
     def replan(
         self, plans: list[GroupPlan], loads: Mapping[str, Load]

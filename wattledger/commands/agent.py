@@ -1,5 +1,6 @@
 """`wattledger agent`: measure this node's GPUs and host, take its engines' frames, publish both."""
 
+import gc
 import logging
 import os
 import secrets
@@ -150,6 +151,9 @@ def command(
     )
     if metrics_port:
         start_http_server(metrics_port, registry=registry)
+    # What was imported stays: the collector need not look through it again twice a minute.
+    gc.collect()
+    gc.freeze()
     agent.run(lambda: bool(stopped))
     kept.close()
 
