@@ -99,7 +99,9 @@ class IterationFrame:
     exception_rejected: Int32s
     """(X,) of them rejected: the context advances by new_tokens - rejected."""
     exception_emitted: Int32s
-    """(X,) tokens the request's client received (0 for a chunk that is not the last, or dropped output)."""
+    """(X,) tokens the request's client received: 0 for a chunk that is not the last, and where the output was
+    dropped. A decode row that nobody received (the request had stopped, the engine had scheduled ahead) is
+    booked to `overhead`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,15 +214,13 @@ def _unmetered_ns(closed: ClosedWindow, accelerators: Sequence[MeterInterval]) -
 def _weights(by_account_uj: NDArray[np.float64], parts: Sequence[_EnginePart]) -> NDArray[np.float64]:
     """Microjoules, in float, of idle, gap, each load, each engine's overhead, then every request."""
     overhead_j = np.asarray([part.split.overhead_j for part in parts])
-    request_j = [part.split.request_j for part in parts]
+    dropped_j = np.asarray([part.split.dropped_j for part in parts])
+    serving = _scale(by_account_uj[SERVING], sum(part.split.serving_j for part in parts))
     return np.concatenate(
         [
             by_account_uj[IDLE:],
-            overhead_j * _scale(by_account_uj[OVERHEAD], overhead_j.sum()),
-            *(
-                joules * _scale(by_account_uj[SERVING], sum(j.sum() for j in request_j))
-                for joules in request_j
-            ),
+            overhead_j * _scale(by_account_uj[OVERHEAD], overhead_j.sum()) + dropped_j * serving,
+            *(part.split.request_j * serving for part in parts),
         ]
     )
 
@@ -250,7 +248,7 @@ def _lines(
         for index, (account, engine_id, load_id) in enumerate(owners)
     )
     requests, at = [], len(owners)
-    serving_j = sum(float(part.split.request_j.sum()) for part in parts)
+    serving_j = sum(part.split.serving_j for part in parts)
     for part in parts:
         chosen = slice(at, at + len(part.split.request_j))
         at = chosen.stop

@@ -1,6 +1,6 @@
 """One engine's part of a batch, split among its requests by the energy model and the chosen method."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from streams.attribution import (
 )
 from streams.attribution.trace import IterationSums, iteration_sums
 from streams.models import ModelInForce
+from streams.runs import Runs
 from streams.uncertainty.loadings import term_shares
 
 __all__ = ["SplitRules", "WindowSplit", "split_window"]
@@ -59,6 +60,9 @@ class WindowSplit:
     """(R,) inside the batch."""
     overhead_j: float
     """Inside the batch, of iterations that served no request."""
+    dropped_j: float
+    """Inside the batch, of decode rows whose token nobody received: an engine that schedules ahead runs a
+    request once more after it stopped or was aborted. Shares of iterations that served, booked to overhead."""
     term_shares: NDArray[np.float64]
     """(R, 7) Shapley values in the game of each coefficient alone, as `loadings.term_shares`."""
     spread: NDArray[np.float64]
@@ -77,7 +81,12 @@ class WindowSplit:
     @property
     def modelled_j(self) -> float:
         """All of the engine's iterations inside the batch."""
-        return float(self.request_j.sum()) + self.overhead_j
+        return self.serving_j + self.overhead_j
+
+    @property
+    def serving_j(self) -> float:
+        """Its iterations that served requests."""
+        return float(self.request_j.sum()) + self.dropped_j
 
 
 def split_window(window: EngineWindow, model: ModelInForce, rules: SplitRules, seed: int) -> WindowSplit:
@@ -95,18 +104,22 @@ def split_window(window: EngineWindow, model: ModelInForce, rules: SplitRules, s
     )
     served = sums.requests > 0
     iteration_j = np.where(served, iteration_energy(energy, trace, sums), _overhead_j(energy, trace))
-    request_j = split.request_j
-    estimator = np.divide(split.half_widths_j, request_j, out=np.zeros_like(request_j), where=request_j > 0)
+    # Behind the requests stand the rows whose output was dropped, each as a player of its own.
+    real = len(window.requests.ordinal)
+    request_j = split.request_j[:real]
+    half_widths_j = split.half_widths_j[:real]
+    estimator = np.divide(half_widths_j, request_j, out=np.zeros_like(request_j), where=request_j > 0)
     duration_ns = (window.iteration_end_ns - window.iteration_start_ns).astype(np.float64)
     return WindowSplit(
         iteration_j=iteration_j,
         iteration_serves=served,
         request_j=request_j,
         overhead_j=float((iteration_j * window.iteration_share)[~served].sum()),
-        term_shares=term_shares(trace, sums, energy, request_j),
+        dropped_j=float(split.request_j[real:].sum()),
+        term_shares=term_shares(trace, sums, energy, split.request_j)[:real],
         spread=model.spread,
         sampling=estimator / Z_95,
-        held_ns=np.rint(held_time(trace, duration_ns)).astype(np.int64),
+        held_ns=np.rint(held_time(trace, duration_ns)[:real]).astype(np.int64),
         features=window_features(trace, expert_fraction=energy.expert_fraction)
         | {"overhead_iterations": float(window.iteration_share[~served].sum())},
         method=split.method if served.any() else "",
@@ -118,7 +131,7 @@ def split_window(window: EngineWindow, model: ModelInForce, rules: SplitRules, s
 
 
 def _trace(window: EngineWindow) -> Trace:
-    runs = window.runs
+    runs, owners = _set_dropped_apart(window)
     single = runs.other_new_tokens == 1
     wide = np.flatnonzero(runs.other_new_tokens > 1)
     wide = wide[np.argsort(runs.other_iteration[wide], kind="stable")]
@@ -134,9 +147,22 @@ def _trace(window: EngineWindow) -> Trace:
         wide_context=runs.other_context[wide],
         weights=window.iteration_share,
         padded_tokens=window.iteration_padded_tokens.astype(np.int64),
-        adapter=np.asarray([names.get(name, -1) for name in window.requests.adapter.tolist()], np.int64),
-        prefix_group=window.requests.prefix_group,
+        adapter=np.asarray([names.get(name, -1) for name in window.requests.adapter.tolist()], np.int64)[
+            owners
+        ],
+        prefix_group=window.requests.prefix_group[owners],
     )
+
+
+def _set_dropped_apart(window: EngineWindow) -> tuple[Runs, NDArray[np.int64]]:
+    """The rows with those whose output was dropped renumbered behind the R requests, and whose each number is."""
+    runs, count = window.runs, len(window.requests.ordinal)
+    decoding = runs.other_context >= window.requests.prompt_tokens[runs.other_request]
+    dropped = np.flatnonzero((runs.other_emitted == 0) & (runs.other_new_tokens == 1) & decoding)
+    numbers = runs.other_request.copy()
+    numbers[dropped] = count + np.arange(len(dropped))
+    owners = np.concatenate((np.arange(count), runs.other_request[dropped]))
+    return replace(runs, other_request=numbers), owners
 
 
 def _overhead_j(model: EnergyModel, trace: Trace) -> NDArray[np.float64]:

@@ -1,11 +1,13 @@
 """A booked batch closes to the microjoule, and its numbers follow from its events alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.energy import ActiveLoad
+from schemas.energy import ActiveLoad, Meter
 from schemas.iterations import DUMMY, IterationFrame
 from schemas.side_inputs import ModelVersion
 from streams.attribution import EnergyModel
@@ -131,6 +133,94 @@ def test_an_engine_of_unknown_size_is_split_by_a_generic_model_that_says_so():
     batch = book(closed, side(weight_bytes=0), RULES)
     assert batch.model_origin == "generic"
     assert batch.account_uj("request") == batch.metered_uj
+
+
+def dropped(frame: IterationFrame, rows: dict[int, int]) -> IterationFrame:
+    """The frame with decode rows whose token was not delivered: by position, new tokens."""
+    zeros = np.zeros(len(rows), np.int32)
+    return replace(
+        frame,
+        exception_row=np.asarray(list(rows), np.int32),
+        exception_new_tokens=np.asarray(list(rows.values()), np.int32),
+        exception_drafts=zeros,
+        exception_rejected=zeros,
+        exception_emitted=zeros,
+    )
+
+
+def test_output_dropped_after_a_stop_is_overhead_and_costs_its_request_nothing():
+    """Two requests, ten iterations a frame; in the first frame the second's last row was dropped."""
+    frames = [*metered(), *served(requests=2)]
+    whole = book(close(frames)[0], side(), RULES)
+    cut = [dropped(f, {19: 1}) if isinstance(f, IterationFrame) and f.sequence == 0 else f for f in frames]
+    batch = book(close(cut)[0], side(), RULES)
+    rows = 200  # request-iterations in the window, all alike but for a little context
+    assert batch.account_uj("overhead") == pytest.approx(whole.metered_uj / rows, rel=0.05)
+    (before,), (after,) = whole.requests, batch.requests
+    assert after.energy_uj[0] == pytest.approx(int(before.energy_uj[0]), rel=1e-6)
+    assert after.energy_uj[1] + batch.account_uj("overhead") == pytest.approx(
+        int(before.energy_uj[1]), rel=1e-6
+    )
+    assert sum(accounts(batch).values()) == batch.metered_uj
+
+
+def test_a_chunk_of_a_prompt_delivers_nothing_and_is_its_requests_all_the_same():
+    frames = [*metered(), *served(requests=2, context=0)]  # prompts of 50 tokens
+    chunks = [
+        dropped(f, {0: 20, 10: 1}) if isinstance(f, IterationFrame) and f.sequence == 0 else f for f in frames
+    ]
+    assert book(close(chunks)[0], side(), RULES).account_uj("overhead") == 0
+
+
+def test_overlapping_iterations_of_a_pipeline_add_up_and_close():
+    """Two stages busy at once: the time counts once, the energy of both."""
+    one = served(requests=2)
+    overlapped = [
+        replace(f, iteration_start_ns=np.maximum(f.iteration_start_ns - 20_000_000, T0)) for f in one
+    ]
+    batch = book(close([*metered(), *overlapped])[0], side(), RULES)
+    assert accounts(batch) == {"request": batch.metered_uj}
+    assert batch.busy_ns == 5 * SECOND
+
+
+def test_a_gap_of_one_engine_beside_another_on_the_same_gpu_is_shared_between_them():
+    other = "lab/node-1/other"
+    known = side()
+    known.add_engine(descriptor(other))
+    lost = [f for f in served(requests=2, engine_id=other) if not 4 <= f.sequence < 6]
+    (closed,) = close([*metered(engines=(ENGINE, other)), *served(requests=2), *lost])
+    batch = book(closed, known, RULES)
+    assert batch.gap_causes == ("sequence_gap",)
+    assert sum(accounts(batch).values()) == batch.metered_uj
+    # The gap is one of five seconds, and the other engine ran on meanwhile.
+    assert 0 < batch.account_uj("unobserved") < 0.7 * batch.metered_uj / 5
+
+
+def test_host_energy_goes_where_the_accelerators_does():
+    host = Meter("host:node-1:g", "host", "boot-1", "host", "counter")
+    frames = []
+    for frame in metered():
+        count = len(frame.reading_meter)
+        frames.append(
+            replace(
+                frame,
+                meters=(*frame.meters, host),
+                reading_meter=np.repeat(np.arange(2, dtype=np.int32), count),
+                reading_time_ns=np.tile(frame.reading_time_ns, 2),
+                reading_uj=np.concatenate((frame.reading_uj, frame.reading_uj // 4)),
+            )
+        )
+    busy = [f for f in served(requests=2) if f.sequence < 5 or f.sequence > 9]
+    quiet = [
+        decode_frame(s, s + 0.5, sequence=n, iterations=0) for n, s in enumerate(np.arange(2.5, 5, 0.5), 5)
+    ]
+    batch = book(close([*frames, *busy, *quiet])[0], side(), RULES)
+    of_requests = int(sum(lines.host_uj.sum() for lines in batch.requests))
+    of_accounts = sum(line.host_uj for line in batch.accounts)
+    assert of_requests + of_accounts == batch.host_uj
+    assert of_requests / batch.host_uj == pytest.approx(
+        batch.account_uj("request") / batch.metered_uj, rel=1e-6
+    )
 
 
 def test_engines_that_share_a_gpu_play_one_game_under_their_own_models():
