@@ -51,7 +51,8 @@ LEDGER_ROWS = """
 INSERT INTO ledger (
     tenant, event_time, batch_id, revision, account, engine_id, incarnation, ordinal, client_request_id, group_id,
     model, load_ordinal, energy_uj, host_uj, half_width_uj, prompt_tokens, cached_tokens, prefill_tokens,
-    decode_tokens, emitted_tokens, iterations, context_sum, shared_iterations, term_shares, held_ns, first_ns, last_ns, stored_at
+    decode_tokens, emitted_tokens, iterations, context_sum, shared_iterations, term_shares, held_ns,
+    first_ns, last_ns, stored_at
 )
 WITH
     intDiv(number, {rows:UInt64}) AS batch, intDiv(batch, {groups:UInt64}) AS window,
@@ -63,7 +64,8 @@ SELECT
     concat('tenant-', leftPad(toString(noise % {tenants:UInt64}), 4, '0')), fromUnixTimestamp64Nano(at, 'UTC'),
     leftPad(hex(batch), 32, '0'), {revision:UInt32}, 'request', concat('cluster/node/', toString(grp)), '1-a',
     request, concat('req-', toString(request)), concat('cluster/node/', toString(grp)),
-    concat('model-', toString(grp)), 0, 500000 + noise % 1000000, 100000, 50000, 500 + noise % 2000, 0, if(begins, 500 + noise % 2000, 0), 190,
+    concat('model-', toString(grp)),
+    0, 500000 + noise % 1000000, 100000, 50000, 500 + noise % 2000, 0, if(begins, 500 + noise % 2000, 0), 190,
     190 + begins, 200, 200 * 900, 4., [4., 200., 500., 180000., 250000., 0., 0.], 60000000, at, at + 5000000000,
     fromUnixTimestamp64Nano(at + 7000000000, 'UTC')
 FROM numbers({first:UInt64}, {count:UInt64})
