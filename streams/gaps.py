@@ -39,7 +39,15 @@ def engine_gaps(
         first, last = lives.get(frame.incarnation, (frame.start_ns, frame.end_ns))
         lives[frame.incarnation] = (min(first, frame.start_ns), max(last, frame.end_ns))
     attached += [_clip(life, window) for life in lives.values()]
-    known = [(frame.start_ns, frame.end_ns) for frame in frames]
+    # An iteration in flight at a frame's end is in the next one: it is not known where that is lost.
+    heard = {(frame.incarnation, frame.sequence) for frame in frames}
+    known = [
+        (
+            frame.start_ns,
+            frame.end_ns if (frame.incarnation, frame.sequence + 1) in heard else frame.watermark_ns,
+        )
+        for frame in frames
+    ]
     known += loading
     born_ns = min((frame.incarnation_start_ns for frame in frames), default=start_ns)
     if born_ns > start_ns:
