@@ -52,8 +52,8 @@ def lay_out(
 
     Where an iteration runs, its energy is expected (several at once add up: pipeline parallelism, engines
     that share a GPU). A gap expects the batch's mean busy power, also beside iterations of another engine.
-    Elsewhere a load, and elsewhere idle, expect the idle power; in a meter step that holds only one of them
-    the expectation does not matter.
+    Elsewhere a load, and elsewhere idle, expect the idle power (loads at the same time share it evenly); in a
+    meter step that holds only one of them the expectation does not matter.
     """
     seconds = (iteration_end_ns - iteration_start_ns) / 1e9
     power_w = iteration_j / seconds
@@ -85,10 +85,10 @@ def lay_out(
         np.zeros(size - 1),
         np.where(gap, gap_power_w, 0.0),
     ]
-    for load in loads:
-        loading = free & _covered(at_ns, [load])
-        free &= ~loading
-        powers.append(np.where(loading, idle_power_w, 0.0))
+    loading = np.asarray([free & _covered(at_ns, [load]) for load in loads]).reshape(-1, size - 1)
+    at_once = loading.sum(axis=0)
+    powers += [np.where(one, idle_power_w / np.maximum(at_once, 1), 0.0) for one in loading]
+    free &= at_once == 0
     powers[IDLE] = np.where(free, idle_power_w, 0.0)
     expected_j = np.zeros((len(powers), size))
     np.cumsum(np.asarray(powers) * (span_ns / 1e9), axis=1, out=expected_j[:, 1:])

@@ -188,7 +188,11 @@ SELECT
     booked.energy_uj AS energy_uj,
     booked.host_uj AS host_uj,
     restated.revision AS revision,
-    sealed.until_ns >= load.end_ns AS known
+    sealed.until_ns >= load.end_ns AS known,
+    -- Who was first served a day after the load pays for no part of it.
+    fromUnixTimestamp64Nano(load.end_ns) + INTERVAL 24 HOUR AS deadline,
+    following.load_id != '' AS followed,
+    fromUnixTimestamp64Nano(sealed.until_ns) >= deadline AS overdue
 FROM current_loads AS load
 LEFT JOIN (
     SELECT
@@ -212,6 +216,14 @@ LEFT JOIN (
 LEFT JOIN (
     SELECT group_id, max(end_ns) AS until_ns FROM batches GROUP BY group_id
 ) AS sealed ON load.group_id = sealed.group_id
+LEFT JOIN (
+    -- A load takes the place of those before it on its engine; an adapter's only of the same adapter's.
+    SELECT DISTINCT earlier.load_id AS load_id
+    FROM current_loads AS earlier
+    INNER JOIN current_loads AS later ON earlier.engine_id = later.engine_id
+    WHERE later.start_ns > earlier.start_ns
+        AND (later.kind != 'adapter_load' OR (earlier.kind = 'adapter_load' AND earlier.what = later.what))
+) AS following ON load.load_id = following.load_id
 COMMENT 'Per load: its energy, and whether it is known: its group is sealed past the load''s end';
 
 CREATE OR REPLACE VIEW cold_start_balance{on_cluster} AS
@@ -229,6 +241,8 @@ SELECT
         NOT load.known, 'window_not_sealed',
         unclaimed_uj = 0, '',
         unclaimed_uj < 0 OR moved.requests > load.amortised_over, 'ordinal_claimed_twice',
+        load.followed, 'next_load',
+        load.overdue, 'deadline',
         'fewer_requests_than_N'
     ) AS reason
 FROM cold_starts AS load

@@ -68,7 +68,7 @@ SELECT
 FROM load
 INNER JOIN request ON load.load_id = request.load_id
 ARRAY JOIN ['from', 'to'] AS side, [-1, 1] AS sign
-WHERE request.k <= load.amortised_over
+WHERE request.k <= load.amortised_over AND request.first_served < load.deadline
     AND (transfer_id, revision, side) NOT IN (
         SELECT transfer_id, revision, toString(side) FROM transfers WHERE kind = 'cold_start'
     )
@@ -100,8 +100,9 @@ class ColdStart:
     requests: int
     """Requests that have claimed their share."""
     reason: str
-    """Why something stays: `window_not_sealed` (E is not known yet), `fewer_requests_than_N`, or
-    `ordinal_claimed_twice` (two requests carry one ordinal: a fault of the hook); empty if nothing does."""
+    """Why something stays: `window_not_sealed` (E is not known yet), `fewer_requests_than_N` (so far), or for good
+    `next_load` (the engine loaded again), `deadline` (a day has passed since the load); `ordinal_claimed_twice`
+    (two requests carry one ordinal: a fault of the hook). Empty if nothing stays."""
 
 
 def write_transfers(client: "Client", *, since_ns: int = 0) -> int:

@@ -23,8 +23,8 @@ __all__ = ["chores"]
 log = logging.getLogger(__name__)
 
 HOUR_NS: Final = 3600 * 1_000_000_000
-TRANSFERS_REACH_NS: Final = 24 * HOUR_NS
-"""Loads older than a day are closed by then, or their rest stays in `cold_start`."""
+TRANSFERS_REACH_NS: Final = 48 * HOUR_NS
+"""A load's last request is first served within a day; another day for frames that come late."""
 RESIDENCY_HOURS: Final = 3
 """Hours shared again: one worker's groups are not those of all, and a late frame may change an hour."""
 RECONCILED_HOURS: Final = 6
