@@ -22,6 +22,8 @@ class GroupBook:
     plan: GroupPlan
     start_ns: int
     """Where its next frame begins."""
+    known_ns: int = 0
+    """Its latest watermark."""
     carried: list[Reading] = field(default_factory=list)
     """Readings at the instant the group took over its GPUs: the other group's last are this one's first."""
 
@@ -89,8 +91,8 @@ def energy_frame(
 ) -> EnergyFrame:
     """The frame `[book.start_ns, end_ns)`; `readings` per meter in time order, of any number of meters.
 
-    A group whose meters gave no reading knows nothing, and its watermark stays at the frame's start; one that
-    has no meters has nothing to wait for.
+    A group whose meters gave no reading knows no more than before, and its watermark stays; one that has no
+    meters has nothing to wait for.
     """
     meters = tuple(dict.fromkeys(reading.meter for reading in readings))
     index = {meter: place for place, meter in enumerate(meters)}
@@ -104,7 +106,11 @@ def energy_frame(
         sequence=sequence,
         start_ns=book.start_ns,
         end_ns=end_ns,
-        watermark_ns=min([end_ns, *latest.values()]) if latest or not book.plan.gpu_uuids else book.start_ns,
+        watermark_ns=(
+            min([end_ns, *latest.values()])
+            if latest or not book.plan.gpu_uuids
+            else (book.known_ns or book.start_ns)
+        ),
         engines=book.plan.engines,
         loads=tuple(loads),
         meters=meters,

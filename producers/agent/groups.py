@@ -110,7 +110,7 @@ class Groups:
                     loads=active_loads(book, loads, end_ns),
                 )
             )
-            book.start_ns = end_ns
+            book.start_ns, book.known_ns = end_ns, frames[-1].watermark_ns
         return frames
 
 

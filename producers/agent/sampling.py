@@ -49,6 +49,8 @@ class Probe:
     gaps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=9))
     fresh: list[Reading] = field(default_factory=list)
     """Changes not yet reported."""
+    told_ns: int = 0
+    """The latest reading that was reported."""
     due_ns: int = 0
     failures: int = 0
     error: str = ""
@@ -97,11 +99,14 @@ class Probe:
         return self.last
 
     def take(self, upto_ns: int) -> list[Reading]:
-        """Changes before the end of a frame; where there were none, the counter as it stands."""
+        """Changes before the end of a frame; where there were none, the counter as it stands, told once."""
         taken = [reading for reading in self.fresh if reading.time_ns < upto_ns]
         self.fresh = self.fresh[len(taken) :]
-        if not taken and self.last is not None and not self.failures and self.last.time_ns <= upto_ns:
-            taken = [self.last]
+        last = self.last
+        if not taken and last is not None and not self.failures and self.told_ns < last.time_ns <= upto_ns:
+            taken = [last]
+        if taken:
+            self.told_ns = taken[-1].time_ns
         return taken
 
     def _note(self, reading: Reading, at_ns: int) -> None:

@@ -76,6 +76,16 @@ def test_a_counter_that_stands_still_is_reported_once_a_frame() -> None:
     assert len({reading.energy_uj for reading in seen}) == 1
 
 
+def test_no_reading_is_told_twice_however_soon_the_next_frame_ends() -> None:
+    meter = SteppingMeter(100 * MS)
+    probe = Probe(meter)
+    watch(meter, probe, 1)
+    edge = probe.edge()
+    assert edge is not None
+    assert probe.take(meter.now_ns + 1)[-1] == edge
+    assert probe.take(meter.now_ns + 2) == []
+
+
 def test_a_meter_that_fails_is_asked_ever_more_rarely_and_comes_back() -> None:
     meter = SteppingMeter(100 * MS)
     probe = Probe(meter)
