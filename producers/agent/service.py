@@ -252,8 +252,14 @@ class Agent:
 
     def _spool_energy(self, frames: list[EnergyFrame]) -> None:
         for frame in frames:
+            try:
+                value = encode_energy(frame)
+            except MalformedMessage as error:
+                # A hole in the sequence, and the next frame's counters: no reason to stop serving the node.
+                log.error("energy frame %d of %s is not written: %s", frame.sequence, frame.group_id, error)  # noqa: TRY400
+                continue
             self._metrics.frames.labels("energy").inc()
-            self._put(ENERGY, frame.group_id, encode_energy(frame), Worth.ENERGY, frame.group_id)
+            self._put(ENERGY, frame.group_id, value, Worth.ENERGY, frame.group_id)
 
     def _put(self, topic: str, key: str, value: bytes, worth: Worth, stream: str) -> None:
         self._pending.append(Outgoing(topic, key, value, worth, stream, self._clock.now()))
