@@ -31,6 +31,8 @@ from streams.answers.report import make_report
 from streams.answers.signing import Keyring, load_keyring, new_key, public_keys, sign
 from streams.answers.statements import find_statement
 from streams.ledger.books import read_books
+from streams.ledger.client import connect
+from streams.ledger.migrations import require_current
 
 __all__ = ["ServiceRules", "create_api", "serve"]
 
@@ -119,6 +121,11 @@ def serve(dsn: str, host: str, port: int, *, keys: Path, rules: ServiceRules | N
 
     Raises DatabaseUnavailable or MigrationError before it listens.
     """
+    client = connect(dsn)
+    try:
+        require_current(client)
+    finally:
+        client.close()
     if not any(keys.glob("*.jwk")):
         new_key(keys, datetime.now(UTC))
     chosen = rules or ServiceRules(base_url=f"http://{host}:{port}")

@@ -12,7 +12,17 @@ from streams.batch import ACCOUNTS
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-__all__ = ["Efficiency", "GroupBooks", "LoadRow", "PowerOverTime", "books", "efficiency", "loads", "power"]
+__all__ = [
+    "Efficiency",
+    "GroupBooks",
+    "LoadRow",
+    "PowerOverTime",
+    "RequestCarbon",
+    "books",
+    "efficiency",
+    "loads",
+    "power",
+]
 
 IN_PERIOD: Final = (
     "event_time >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') "
@@ -79,6 +89,16 @@ LEFT JOIN (
 WHERE {IN_PERIOD.replace("event_time", "load.event_time")}
 ORDER BY load.start_ns
 """  # noqa: S608
+
+CARBON: Final = """
+SELECT
+    sumIf(location_g, isFinite(location_g)), sumIf(market_g, isFinite(location_g)),
+    sumIf(toInt128(energy_uj), NOT isFinite(location_g)), sum(toInt128(energy_uj))
+FROM ledger_carbon_between(
+    start = fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC'), end = fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC'),
+    as_of = '2299-12-31 23:59:59.999')
+WHERE account = 'request' AND in_period
+"""
 
 MOST_STEPS: Final = 120
 """Steps of a plot over time: what a screen shows apart."""
@@ -157,6 +177,29 @@ class LoadRow:
     energy_uj: int
     moved_uj: int
     requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCarbon:
+    """Operational carbon of what was booked to requests: accelerators and host, times PUE."""
+
+    location_g: float
+    market_g: float
+    without_uj: int
+    """Energy that no factor is on record for, left out of the grams."""
+    energy_uj: int
+
+
+def request_carbon(client: "Client", period: Period) -> RequestCarbon | None:
+    """Grams of the period's requests; None where no factor is on record for any of their energy."""
+    if not client.command("SELECT count() FROM grid_intensity"):
+        return None
+    location_g, market_g, without_uj, energy_uj = client.query(
+        CARBON, parameters=period.parameters
+    ).result_rows[0]
+    if without_uj >= energy_uj:
+        return None
+    return RequestCarbon(location_g, market_g, int(without_uj), int(energy_uj))
 
 
 def books(client: "Client", period: Period) -> list[GroupBooks]:

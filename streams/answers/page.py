@@ -85,7 +85,7 @@ def render_page(
             loads=fleet.loads(client, period),
             batch=open_batch(client, chosen) if chosen else None,
             most_requests=MOST_REQUESTS,
-            intensity_rows=client.command("SELECT count() FROM grid_intensity"),
+            carbon=fleet.request_carbon(client, period),
         )
     )
 

@@ -5,8 +5,6 @@ from pathlib import Path
 import click
 
 from streams.answers.api import ServiceRules, serve
-from streams.ledger.client import connect
-from streams.ledger.migrations import require_current
 from wattledger import settings as settings_module
 
 __all__ = ["command"]
@@ -37,11 +35,6 @@ def command(host: str, port: int, open_page: bool, per_second: float) -> None:
       curl -H 'Authorization: Bearer wl_…' http://127.0.0.1:8321/v1/receipts/req-7f3a
     """  # fmt: skip
     settings = settings_module.load()
-    client = connect(settings.clickhouse)  # what is wrong is said before anything listens
-    try:
-        require_current(client)
-    finally:
-        client.close()
     rules = ServiceRules(
         issuer=settings.issuer,
         base_url=settings.base_url,
