@@ -17,6 +17,7 @@ Content = frozenset[tuple[Any, ...]]
 
 _BATCH: Final = (
     "start_ns", "end_ns", "metered_uj", "host_uj", "gap_ns", "busy_ns", "unmetered_ns", "closed_by",
+    "iteration_frames", "energy_frames",
 )  # fmt: skip
 _LEDGER: Final = (
     "account", "engine_id", "incarnation", "ordinal", "tenant", "client_request_id", "adapter", "load_id",

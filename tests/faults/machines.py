@@ -153,7 +153,7 @@ class Machines:
                 self.workers.wanted |= {"one"} if not self.workers.wanted else set()
                 self._one(fault.size, Worker.ask_to_stop)
             case "worker_stopped_in_insert":
-                self.front.inject(Fault("delay", statement=INSERT, times=2, seconds=0.6))
+                self._inject(Fault("delay", statement=INSERT, times=2, seconds=0.6))
                 time.sleep(0.3)
                 self._one(fault.size, Worker.ask_to_stop)
             case _:
@@ -170,8 +170,11 @@ class Machines:
                 injected = [Fault("cut_before", statement=INSERT, times=1 + times // 3)]
             case _:
                 injected = [Fault("cut_after", statement=INSERT, times=1 + times // 3)]
+        self._inject(*injected)
+
+    def _inject(self, *faults: Fault) -> None:
         with suppress(OSError):  # the database itself may be down just now
-            self.front.inject(*injected)
+            self.front.inject(*faults)
 
     def _aside(self, fault: MachineFault) -> None:
         def go() -> None:

@@ -93,6 +93,9 @@ def run(where: Site, plan: Plan) -> Outcome:
         _happen(machines, plan, begin_s, lasts_s / SPEED)
         machines.heal()
         _until_booked(machines, dsn, stream)
+    except TimeoutError as error:
+        stuck = Verdict(0, 0, 0, 0, (str(error),))
+        return Outcome(plan, stuck, time.monotonic() - began, machines.workers.starts)
     finally:
         machines.heal()
         machines.workers.end()

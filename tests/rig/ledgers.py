@@ -16,7 +16,13 @@ __all__ = ["accounts_j", "books_of", "current_rows", "differences", "sealed_unti
 TABLES = {
     "batches": "current_batches",
     "ledger": "current_ledger",
-    "raw_meter": "(SELECT * FROM raw_meter FINAL)",
+    "raw_meter": """(
+        SELECT meter.*
+        FROM (SELECT * FROM raw_meter FINAL) AS meter
+        INNER JOIN current_batches AS sealed
+            ON meter.event_time = sealed.event_time AND meter.batch_id = sealed.batch_id
+            AND meter.revision = sealed.revision AND meter.inputs = sealed.inputs
+    )""",
     "transfers": "current_transfers",
     "loads": "current_loads",
     "late_frames": "(SELECT * FROM late_frames FINAL)",
