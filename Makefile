@@ -8,7 +8,7 @@ endif
 VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-simulation lint format fuzz bench-frames generate
+.PHONY: help setup demo test test-simulation test-faults bench-recovery lint format fuzz bench-frames generate
 
 help:  ## list the targets
 	@grep -hE '^[a-z][a-zA-Z0-9_-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -31,6 +31,11 @@ test: setup  ## unit, property and end-to-end tests (under 20 minutes)
 
 test-simulation: setup  ## the commit protocol under 100,000 drawn schedules (ten minutes on two cores)
 	@tools/uv run --frozen --all-extras python -m tests.protocol
+
+N ?= 240
+SEED ?= 1
+test-faults: setup  ## N faults from SEED against three brokers and a database; resumable (a minute for 20)
+	@tools/uv run --frozen --all-extras python -m tests.faults --faults $(N) --seed $(SEED)
 
 test-vllm:  ## the hook in a real vLLM on CPU: its scheduler, a server under load, transformers (6 GB once, 10 min)
 	@tools/vllm-env
@@ -73,6 +78,9 @@ bench-attribution: setup  ## accuracy and speed of the split beside other estima
 
 bench-stream: setup  ## one worker core from Kafka bytes to durable rows, beside a plain consumer; latency (6 min)
 	@tools/uv run --frozen --all-extras python -m benchmarks.stream
+
+bench-recovery: setup  ## kill -9 at the demo's load: until the books go on, beside Faust's defaults (12 min)
+	@tools/uv run --frozen --all-extras python -m benchmarks.recovery
 
 bench-evaluate: setup  ## the evaluation: simulated rows, counterfactual coalitions, memory (one minute)
 	@tools/uv run --frozen --all-extras python -m benchmarks.evaluate
