@@ -13,6 +13,7 @@ from schemas.side_inputs import ModelVersion
 from streams.batch import ACCOUNTS, Batch
 from streams.booking import book
 from streams.gaps import SILENT_ITERATIONS
+from streams.models import model_in_force
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
 from streams.windows import Group, begins_ns, close_window, cut_at_incarnations, silent_meters
@@ -60,7 +61,7 @@ def rebook(
     for left, right in pairwise(cut_at_incarnations(group, edges)):
         before = [one for one in sealed if one.start_ns < right and one.end_ns > left]
         closed = close_window(group, left, right, _still_silent(group, before, right))
-        batch = book(closed, _with_models(side, before), rules, reason=reason)
+        batch = book(closed, _with_models(side, before, left), rules, reason=reason)
         booked_uj = sum(batch.account_uj(account) for account in ACCOUNTS)
         assert booked_uj == batch.metered_uj, f"{batch.batch_id}: {booked_uj} of {batch.metered_uj} µJ booked"
         batches.append(batch)
@@ -109,14 +110,23 @@ def _still_silent(group: Group, before: Sequence[Sealed], end_ns: int) -> set[st
     return silent
 
 
-def _with_models(side: SideInputs, before: Sequence[Sealed]) -> SideInputs:
+def _with_models(side: SideInputs, before: Sequence[Sealed], at_ns: int) -> SideInputs:
     """`side`, with the models that these batches record in force for their classes."""
     models = {version.engine_class: version for one in before for version in one.models}
     pinned = SideInputs(side.engines, dict(side.models), side.policies, side.node_zones)
     for name, version in models.items():
         pinned.models.pop(name, None)
-        pinned.add_model(replace(version, effective_from_ns=0))
+        # A prior follows from the descriptor, its error included; only a fit, or another program's prior, is data.
+        if version.version not in _priors(pinned, name, at_ns):
+            pinned.add_model(replace(version, effective_from_ns=0))
     return pinned
+
+
+def _priors(side: SideInputs, engine_class: str, at_ns: int) -> set[str]:
+    """Versions of the priors of the class's engines, where `side` has no model of it."""
+    found = (side.engine(engine_id, at_ns) for engine_id in side.engines)
+    alike = [one for one in found if one is not None and one.engine_class == engine_class]
+    return {model_in_force(one, side, at_ns).version for one in alike}
 
 
 def _superseded(one: Sealed, by: Batch) -> Batch:

@@ -21,8 +21,8 @@ _BATCH: Final = (
 )  # fmt: skip
 _LEDGER: Final = (
     "account", "engine_id", "incarnation", "ordinal", "tenant", "client_request_id", "adapter", "load_id",
-    "load_ordinal", "energy_uj", "host_uj", "prefill_tokens", "decode_tokens", "draft_tokens", "emitted_tokens",
-    "iterations", "context_sum", "held_ns", "first_ns", "last_ns",
+    "load_ordinal", "energy_uj", "host_uj", "half_width_uj", "prefill_tokens", "decode_tokens", "draft_tokens",
+    "emitted_tokens", "iterations", "context_sum", "held_ns", "first_ns", "last_ns",
 )  # fmt: skip
 _METER: Final = ("meter_id", "epoch", "from_ns", "to_ns", "from_uj", "to_uj")
 

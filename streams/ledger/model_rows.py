@@ -26,7 +26,10 @@ def model_table(batches: Iterable[Batch], side: SideInputs) -> pa.Table:
                 "model_version": model.version,
                 "effective_from_ns": published.effective_from_ns if published else 0,
                 "origin": model.origin,
-                "coefficients": list(model.energy.coefficients().items()),
+                # As published: the covariance is in the order of these.
+                "coefficients": list(
+                    (published.coefficients if published else model.energy.coefficients()).items()
+                ),
                 "fit_error": model.relative_error,
                 "covariance": [list(row) for row in published.covariance] if published else [],
             }

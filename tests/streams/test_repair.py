@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from schemas.energy import EnergyFrame
 from schemas.iterations import IterationFrame
+from schemas.side_inputs import ModelVersion
+from streams.attribution import EnergyModel
 from streams.ledger.books import read_books
 from streams.ledger.query import rows_of
 from streams.ledger.repairs import Cause
@@ -52,7 +54,7 @@ def undisturbed(database: "Client") -> set[tuple[object, ...]]:
     return state(database)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(data=st.data())
 def test_late_frames_of_either_stream_leave_the_ledger_as_if_they_had_come_in_time(
     database: "Client", undisturbed: set[tuple[object, ...]], data: st.DataObject
@@ -118,6 +120,33 @@ def test_a_late_duplicate_writes_nothing(database: "Client") -> None:
     assert [done.outcome for done in worker.repair()] == [UNCHANGED]
     assert rows_of(database, "SELECT max(revision) FROM batches", {}) == [(0,)]
     assert worker.causes() == []
+
+
+@pytest.mark.parametrize("first_fit", [True, False])
+def test_a_batch_is_recomputed_with_the_model_it_was_booked_with(database: "Client", first_fit: bool) -> None:
+    """Whatever has been published for its time since: a prior and a fit alike."""
+    engine_class = descriptor().engine_class
+    fit = EnergyModel(fixed_j=3.0, request_j=0.1, context_token_j=2e-3)
+    names = ("fixed_j", "request_j", "context_token_j")
+    covariance = tuple(tuple(0.01 * (i == j) for j in range(3)) for i in range(3))
+    models = {
+        name: ModelVersion(
+            engine_class, name, from_ns, "fit", {n: scale * getattr(fit, n) for n in names}, 0.02, covariance
+        )
+        for name, from_ns, scale in (("fit-1", 1, 1.0), ("fit-2", 2, 7.0))
+    }
+    frames = stream(21)
+    worker = Booked(database, [descriptor()])
+    if first_fit:
+        worker.side.add_model(models["fit-1"])
+    worker.send(frames)
+    before = state(database)
+    worker.side.add_model(models["fit-2"])
+    worker.send([frames[9], frames[8]])
+    assert {done.outcome for done in worker.repair()} == {UNCHANGED}
+    asked = Cause("", "asked", GROUP, 0, T0, T0 + 20 * SECOND)
+    assert [done.outcome for done in worker.repair([asked])] == [UNCHANGED]
+    assert state(database) == before
 
 
 def test_what_lies_beyond_the_topics_retention_stays_unobserved_and_is_said(database: "Client") -> None:
