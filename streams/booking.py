@@ -19,6 +19,7 @@ from schemas.side_inputs import EngineDescriptor
 from streams.assembly import EngineWindow, assemble
 from streams.attribution import apportion
 from streams.batch import AccountLine, Batch, RequestLines
+from streams.meter_habits import late_share
 from streams.metering import MeterInterval, collect_readings, measure
 from streams.models import ModelInForce, model_in_force
 from streams.side_inputs import SideInputs
@@ -53,7 +54,7 @@ def book(
     start_ns, end_ns = closed.start_ns, closed.end_ns
     windows = _engine_windows(closed)
     identity = batch_id(closed.group_id, [window.incarnation for window in windows], start_ns, end_ns)
-    parts = [_part(window, side, rules, start_ns, seed(identity)) for window in windows]
+    parts = [_part(window, side, rules, start_ns, end_ns, seed(identity)) for window in windows]
     descriptors = _descriptors(closed, windows, side)
     meters = measure(collect_readings(held.frame for held in closed.energy), start_ns, end_ns)
     accelerators = [one for one in meters if one.meter.kind == "gpu"]
@@ -144,12 +145,14 @@ def _engine_windows(closed: ClosedWindow) -> list[EngineWindow]:
 
 
 def _part(
-    window: EngineWindow, side: SideInputs, rules: SplitRules, start_ns: int, batch_seed: int
+    window: EngineWindow, side: SideInputs, rules: SplitRules, start_ns: int, end_ns: int, batch_seed: int
 ) -> _EnginePart:
     descriptor = side.engine(window.engine_id, start_ns)
     assert descriptor is not None, f"intake let {window.engine_id} through without a descriptor"
     model = model_in_force(descriptor, side, start_ns)
-    return _EnginePart(window, model, split_window(window, model, rules, batch_seed))
+    average_s = sensor(descriptor.gpu_model).average_s
+    owed = late_share(window.iteration_start_ns, window.iteration_end_ns, end_ns, average_s)
+    return _EnginePart(window, model, split_window(window, model, rules, batch_seed, owed=owed))
 
 
 def _descriptors(

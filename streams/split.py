@@ -17,6 +17,7 @@ from streams.attribution import (
     window_features,
 )
 from streams.attribution.trace import IterationSums, iteration_sums
+from streams.meter_habits import OWED, OWED_BUSY
 from streams.models import ModelInForce
 from streams.runs import Runs
 from streams.uncertainty.loadings import term_shares
@@ -89,8 +90,19 @@ class WindowSplit:
         return float(self.request_j.sum()) + self.dropped_j
 
 
-def split_window(window: EngineWindow, model: ModelInForce, rules: SplitRules, seed: int) -> WindowSplit:
-    """Split `window` under `model`; the same seed gives the same joules."""
+def split_window(
+    window: EngineWindow,
+    model: ModelInForce,
+    rules: SplitRules,
+    seed: int,
+    *,
+    owed: NDArray[np.float64] | None = None,
+) -> WindowSplit:
+    """Split `window` under `model`; the same seed gives the same joules.
+
+    owed: (I,) part of each iteration's energy that the meter has not counted when the window ends, if it is late
+        (`meter_habits.late_share`); its features are kept beside the window's own, under `owed.` names.
+    """
     trace = _trace(window)
     energy = model.energy
     sums = iteration_sums(trace)
@@ -121,13 +133,26 @@ def split_window(window: EngineWindow, model: ModelInForce, rules: SplitRules, s
         sampling=estimator / Z_95,
         held_ns=np.rint(held_time(trace, duration_ns)[:real]).astype(np.int64),
         features=window_features(trace, expert_fraction=energy.expert_fraction)
-        | {"overhead_iterations": float(window.iteration_share[~served].sum())},
+        | {"overhead_iterations": float(window.iteration_share[~served].sum())}
+        | _owed_features(trace, energy, owed, duration_ns),
         method=split.method if served.any() else "",
         permutations=split.permutations,
         evaluations=split.evaluations,
         error_estimate=split.error_estimate,
         converged=split.converged,
     )
+
+
+def _owed_features(
+    trace: Trace, energy: EnergyModel, owed: NDArray[np.float64] | None, duration_ns: NDArray[np.float64]
+) -> dict[str, float]:
+    """Features of what a late meter owes, and the seconds of iterations among it."""
+    if owed is None:
+        return {}
+    late = window_features(trace.reweighted(owed), expert_fraction=energy.expert_fraction)
+    return {f"{OWED}{name}": value for name, value in late.items() if value} | {
+        OWED_BUSY: float(owed @ duration_ns) / 1e9
+    }
 
 
 def _trace(window: EngineWindow) -> Trace:

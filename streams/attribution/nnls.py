@@ -46,7 +46,7 @@ def robust_regression(design: Floats, energy: Floats, prior: Floats) -> Regressi
         residual = np.abs(relative @ coefficients - 1.0)
         spread = max(1.4826 * _weighted_median(residual, prior), _LEAST_SPREAD)
         weights = prior * np.minimum(1.0, _HUBER * spread / np.maximum(residual, 1e-300))
-        if np.allclose(coefficients, previous, rtol=1e-10, atol=0.0):
+        if np.allclose(coefficients, previous, rtol=1e-8, atol=0.0):
             break
     return Regression(coefficients, _covariance(relative, coefficients, weights), weights)
 
@@ -56,6 +56,9 @@ def nonnegative_least_squares(design: Floats, target: Floats) -> Floats:
     scale = np.sqrt((design * design).sum(axis=0))
     scaled = design / np.where(scale > 0, scale, 1.0)
     k = design.shape[1]
+    if len(target) > k:  # the same minimum on k rows: what lies outside the columns' space no x can reach
+        basis, scaled = np.linalg.qr(scaled)
+        target = basis.T @ target
     x = np.zeros(k)
     free = np.zeros(k, np.bool_)
     tolerance = 1e-12 * float(np.abs(scaled.T @ target).max(initial=1e-300))

@@ -4,9 +4,9 @@
 
 X are the windows' features over their energy, W their weights (older ones count less), s the scatter of held-out
 windows (conformal: the quantile of their absolute relative errors that covers 90 % of new ones, whatever their
-law), P the width of the prior, which is all that is known of a coefficient that the windows cannot tell from
-another, and B the factor by which the mean errors of like windows exceed what scatter alone would leave (Birge
-1932): where the model lacks something, windows of one composition err together, and averaging does not help.
+law), P the width of the prior for what the windows do not determine, and B the factor by which neighbouring
+windows err together, more than scatter alone would let them (after Birge 1932): minutes share a temperature,
+windows of one composition share what the model lacks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,13 @@ __all__ = ["CALIBRATED", "Calibration", "calibrate", "conformal_quantile", "prio
 
 Floats = NDArray[np.float64]
 
-_BINS: Final = 8
-"""Groups of like windows by each property; few, so that each mean rests on many windows."""
-_FEWEST_IN_BIN: Final = 4
+_WIDE: Final = 1e-6
+"""Part of the prior's precision that a coefficient keeps which the windows determine: none that matters."""
+_BLOCKS: Final = 16
+"""Blocks of neighbouring windows: enough for a variance, each long enough to hold what neighbours share."""
+_FEWEST_IN_BLOCK: Final = 3
+_CLIP: Final = 3.0
+"""Scatters beyond which an error counts as this much: the fit's own loss gives such windows little weight."""
 _BYTES_SD: Final = 0.15
 """Of the terms that read memory: dense fits lie within 15 % of weights and cache bytes (docs/uncertainty.md)."""
 _TOKENS_SD: Final = 0.5
@@ -38,6 +42,10 @@ _PRIOR_SD: Final[Mapping[str, float]] = {
 }  # fmt: skip
 CALIBRATED: Final = (*COEFFICIENTS, "idle_w")
 """Order of a calibration's covariance."""
+FEATURE_OF: Final[Mapping[str, str]] = {
+    coefficient: feature for feature, coefficient in FEATURES.items() if coefficient in CALIBRATED
+}
+"""Coefficient → the feature it is multiplied with; the knee's depends on the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +90,20 @@ def calibrate(
     model: EnergyModel,
     *,
     prior: EnergyModel,
+    fitted: Sequence[str],
     weights: ArrayLike,
 ) -> Calibration:
     """Calibrate `model` on n windows, oldest first.
 
     energy_j: (n,) measured, above 0. errors: (n,) relative errors of each window's energy as predicted by a fit
-    that did not see it. prior: the model in force before, for coefficients that the windows do not determine.
-    weights: (n,) of the windows in the fit, at most 1. O(n).
+    that did not see it. prior: the model in force before. fitted: features whose coefficients were fitted; all
+    others, and those that the fit holds at 0, are as uncertain as a prior. weights: (n,) of the windows in the
+    fit, at most 1. O(n).
     """
     energy, error, weight = (np.asarray(values, np.float64) for values in (energy_j, errors, weights))
     knee = f"excess_tokens_{model.knee_tokens:g}"
-    names = {
-        coefficient: knee if coefficient == "excess_token_j" else feature
-        for feature, coefficient in FEATURES.items()
-        if coefficient in CALIBRATED
-    }
-    design = np.asarray([[float(window.get(names[name], 0.0)) for name in CALIBRATED] for window in windows])
+    names = [knee if name == "excess_token_j" else FEATURE_OF[name] for name in CALIBRATED]
+    design = np.asarray([[float(window.get(name, 0.0)) for name in names] for window in windows])
     relative = design / energy[:, None]
     scatter = conformal_quantile(np.abs(error - np.median(error))) / Z_90
     widths = np.asarray(
@@ -107,39 +113,48 @@ def calibrate(
         ]
     )
     used = (widths > 0) & (relative != 0).any(axis=0)
-    birge = _birge(_properties(relative, design), error, weight, scatter)
     covariance = np.zeros((len(used), len(used)))
-    if used.any():
+    birge = 1.0
+    if used.any() and scatter > 0:
         scaled = relative[:, used] * widths[used]  # coefficients in units of their prior's width
-        ridge = scatter**2 * np.eye(int(used.sum()))
+        determined = [
+            feature in fitted and float(getattr(model, name)) > 0
+            for feature, name in zip(names, CALIBRATED, strict=True)
+        ]
+        ridge = scatter**2 * np.diag(np.where(np.asarray(determined)[used], _WIDE, 1.0))
         inverse = np.linalg.inv(scaled.T @ (scaled * weight[:, None]) + ridge)
-        noise = scaled.T @ (scaled * weight[:, None] ** 2) * birge + ridge
+        independent = scaled.T @ (scaled * weight[:, None] ** 2)
+        scores = scaled * (weight * np.clip(error / scatter, -_CLIP, _CLIP))[:, None]
+        birge = _birge(scores, independent + ridge, _orders(relative, design))
+        noise = independent * birge + ridge
         covariance[np.ix_(used, used)] = (
             np.outer(widths[used], widths[used]) * (inverse @ noise @ inverse) * scatter**2
         )
     return Calibration(covariance, scatter, birge)
 
 
-def _properties(relative: Floats, design: Floats) -> list[Floats]:
-    """(n,) each: what windows may be alike in: the terms' shares of their energy, the mean batch, and time."""
-    iterations = np.maximum(design[:, 0], 1e-300)
-    shares = [column for column in relative[:, 2:7].T if column.any()]
-    return [design[:, 1] / iterations, *shares, np.arange(len(design), dtype=np.float64)]
+def _orders(relative: Floats, design: Floats) -> list[Floats]:
+    """(n,) each: what neighbours may have in common: time, the mean batch, each term's part of the energy."""
+    batch = design[:, 1] / np.maximum(design[:, 0], 1e-300)
+    parts = [column for column in relative[:, 2:7].T if column.any()]
+    return [np.arange(len(design), dtype=np.float64), batch, *parts]
 
 
-def _birge(properties: Sequence[Floats], error: Floats, weight: Floats, scatter: float) -> float:
-    """Largest ratio of the groups' squared mean errors to what scatter alone explains, of all properties; ≥ 1."""
+def _birge(scores: Floats, independent: Floats, orders: Sequence[Floats]) -> float:
+    """How much larger the sums of neighbours' scores are than if windows erred independently; at least 1.
+
+    scores: (n, k) what each window pulls the coefficients by, in units of the scatter; independent: (k, k) their
+    covariance if no window knew of another. Sums over blocks of neighbours have the same covariance then, and
+    their squared length, whitened, is k on average; the largest ratio over all orders of neighbourhood counts.
+    """
+    n, k = scores.shape
+    blocks = min(_BLOCKS, n // _FEWEST_IN_BLOCK)
+    if blocks < 2:
+        return 1.0
+    inverse = np.linalg.inv(independent)
     largest = 1.0
-    groups = min(_BINS, error.size // _FEWEST_IN_BIN)
-    if groups < 2 or scatter <= 0:
-        return largest
-    centred = error - np.average(error, weights=weight)
-    clipped = np.clip(centred, -3.0 * scatter, 3.0 * scatter)
-    for values in properties:
+    for values in orders:
         order = np.argsort(values, kind="stable")
-        chi = [
-            float((weight[part] @ clipped[part]) ** 2 / (weight[part] @ weight[part]))
-            for part in np.array_split(order, groups)
-        ]
-        largest = max(largest, sum(chi) / (groups - 1) / scatter**2)
+        sums = np.asarray([scores[part].sum(axis=0) for part in np.array_split(order, blocks)])
+        largest = max(largest, float(np.einsum("bi,ij,bj->", sums, inverse, sums)) / k)
     return largest
