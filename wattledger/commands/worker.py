@@ -149,7 +149,9 @@ def command(
     settings = settings_module.load()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     for driver in ("urllib3", "clickhouse_connect"):
-        logging.getLogger(driver).setLevel(logging.CRITICAL)  # they log what they also raise, and we say it once
+        logging.getLogger(driver).setLevel(
+            logging.CRITICAL
+        )  # they log what they also raise, and we say it once
     run_worker(
         WorkerSettings(
             kafka=settings.require_kafka(),
