@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.meters import nvml_stub
 import pytest
+
+from tests.meters import nvml_stub
 from tests.meters.nvml_stub import NvmlStub, monotonic_ms
 
 PREAMBLE = """

@@ -1,5 +1,6 @@
 """The transformers hook on the real library, on CPU: every token of every request in exactly one row."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ def test_rows_of_a_generated_batch_are_exact(tmp_path: Path, monkeypatch: pytest
     prompts = [[3 + place for place in range(length)] for length in (5, 40, 90, 17)]
     outputs = model.generate_batch(
         inputs=prompts,
-        generation_config=GenerationConfig(max_new_tokens=9, eos_token_id=-1, do_sample=False, use_cache=False),
+        generation_config=GenerationConfig(
+            max_new_tokens=9, eos_token_id=-1, do_sample=False, use_cache=False
+        ),
     )
     generated = {key: len(output.generated_tokens) for key, output in outputs.items()}
     assert sorted(generated.values()) == [9, 9, 9, 9]
@@ -52,6 +55,6 @@ def test_rows_of_a_generated_batch_are_exact(tmp_path: Path, monkeypatch: pytest
     for client, pairs in contexts.items():
         # Contexts are contiguous from nothing, and the last token generated is never computed on.
         assert pairs[0][0] == 0
-        assert all(before + tokens == after for (before, tokens), (after, _) in zip(pairs, pairs[1:], strict=False))
+        assert all(before + tokens == after for (before, tokens), (after, _) in pairwise(pairs))
         assert computed[client] == prompt[client] + generated[client] - 1
     agent.close()
