@@ -114,7 +114,8 @@ def kill_and_recover(site: Site, settings: str, options: tuple[str, ...], number
 
 def assignment(kafka: str) -> dict[str, list[int]]:
     """By static name of the member: its partitions of the iterations."""
-    described = AdminClient({"bootstrap.servers": kafka}).describe_consumer_groups([GROUP])[GROUP].result(20)
+    admin = AdminClient({"bootstrap.servers": kafka})  # must live until the answer is there
+    described = admin.describe_consumer_groups([GROUP])[GROUP].result(20)
     return {
         str(member.group_instance_id): sorted(
             at.partition for at in member.assignment.topic_partitions if "iterations" in at.topic
@@ -170,15 +171,17 @@ def main() -> None:
             for number in range(options.kills)
             for settings, chosen in (("wattledger", OURS), ("faust-defaults", FAUST))
         ]
+        _print_kills(found)
         moves = rolling_restart(site)
-    _print(found, moves)
+    still = all(one == moves[0] for one in moves)
+    print(f"rolling restart of two static members: {'no partition moved' if still else f'moved: {moves}'}")
     if options.out is not None:
         options.out.write_text(
             json.dumps({"kills": [asdict(one) for one in found], "rolling": moves}, indent=2)
         )
 
 
-def _print(found: list[Recovery], moves: list[dict[str, list[int]]]) -> None:
+def _print_kills(found: list[Recovery]) -> None:
     print(f"{'settings':<16}{'first window, s':>24}{'caught up, s':>24}")
     for settings in dict.fromkeys(one.settings for one in found):
         these = [one for one in found if one.settings == settings]
@@ -188,8 +191,6 @@ def _print(found: list[Recovery], moves: list[dict[str, list[int]]]) -> None:
             for values in columns
         )
         print(f"{settings:<16}{cells}")
-    verdict = "moved no partition" if all(one == moves[0] for one in moves) else f"moved partitions: {moves}"
-    print(f"rolling restart of two workers with static membership {verdict}")
 
 
 if __name__ == "__main__":
