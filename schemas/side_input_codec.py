@@ -111,6 +111,7 @@ def decode_model(data: bytes) -> ModelVersion:
         },
         fit_error=None if fit_error is None else documents.number(document, "fit_error", 0, 1e30),
         covariance=_covariance(document.get("covariance", []), len(coefficients)),
+        windows_from_ns=documents.integer(document, "windows_from_ns", 0, MAX_TIME_NS, default=0),
     )
 
 

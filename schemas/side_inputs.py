@@ -58,6 +58,9 @@ class ModelVersion:
     fit_error: float | None = None
     """Median relative error per window on held-out windows."""
     covariance: tuple[tuple[float, ...], ...] = ()
+    """Of the coefficients, in their order; empty for a prior."""
+    windows_from_ns: int = 0
+    """Windows that began earlier belong to another regime: no later fit of the class reads them."""
 
 
 @dataclass(frozen=True, slots=True)

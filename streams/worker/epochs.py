@@ -12,10 +12,11 @@ from schemas.side_input_codec import encode_model
 from schemas.side_inputs import EngineDescriptor
 from schemas.topics import MODELS
 from streams.ledger.fits import read_fit_windows
-from streams.model_epochs import EpochRules, FitWindows, decide, undecided
+from streams.model_epochs import Decision, EpochRules, FitWindows, decide, undecided
 from streams.side_inputs import SideInputs
 from streams.windows import ClosedWindow
 from streams.worker.kafka import producer_settings
+from streams.worker.metrics import WorkerMetrics
 from streams.worker.side_reader import SideReader
 
 if TYPE_CHECKING:
@@ -32,44 +33,68 @@ class ModelEpochs:
     """Fits, publishes and reads back the models that windows need; on the ledger's thread only."""
 
     def __init__(
-        self, client: "Client", bootstrap: str, side: SideInputs, reader: SideReader, rules: EpochRules
+        self,
+        client: "Client",
+        bootstrap: str,
+        side: SideInputs,
+        reader: SideReader,
+        rules: EpochRules,
+        metrics: WorkerMetrics,
     ) -> None:
         self._client = client
         self._bootstrap = bootstrap
         self._side = side
         self._reader = reader
         self._rules = rules
+        self._metrics = metrics
         self._producer = Producer(producer_settings(bootstrap))
 
     def in_order(self, windows: Sequence[ClosedWindow]) -> Iterator[list[ClosedWindow]]:
-        """The windows, epoch by epoch; within one in the order given."""
-        ordered = sorted(windows, key=self._epoch)
-        for _, together in groupby(ordered, key=self._epoch):
+        """The windows, slot by slot; within one in the order given."""
+        ordered = sorted(windows, key=self._slot)
+        for _, together in groupby(ordered, key=self._slot):
             yield list(together)
 
-    def _epoch(self, closed: ClosedWindow) -> int:
-        return self._rules.epoch(closed.start_ns)
+    def _slot(self, closed: ClosedWindow) -> int:
+        return self._rules.slot(closed.start_ns)
 
     def ensure(self, windows: Sequence[ClosedWindow]) -> None:
         """Decide what is undecided and wait until it is published and read back: the first word counts.
 
         Raises BrokerUnavailable or DatabaseUnavailable; calling again is safe.
         """
-        versions = [
-            decide(descriptor, epoch, self._side, self._read, self._rules)
-            for descriptor, epoch in undecided(self._engines(windows), self._side, self._rules)
+        decided = [
+            decide(descriptor, slot, self._side, self._read, self._rules)
+            for descriptor, slot in undecided(self._engines(windows), self._side, self._rules)
         ]
-        if not versions:
+        if not decided:
             return
-        for version in versions:
+        for decision in decided:
+            self._announce(decision)
+            version = decision.version
             self._producer.produce(MODELS, key=version.engine_class, value=encode_model(version))
         if self._producer.flush(_FLUSH_S):
             raise BrokerUnavailable(
-                f"{len(versions)} energy models could not be published to {MODELS} on {self._bootstrap} "
+                f"{len(decided)} energy models could not be published to {MODELS} on {self._bootstrap} "
                 f"within {_FLUSH_S:.0f} s: check the broker and that the topic exists"
             )
         self._reader.refresh()
-        for version in versions:
+
+    def _announce(self, decision: Decision) -> None:
+        """Say what is new: a change as a warning and in the metric, another model as information."""
+        version, change = decision.version, decision.change
+        in_force = self._side.model(version.engine_class, version.effective_from_ns)
+        if change is not None:
+            self._metrics.regime_changes.labels(version.engine_class).inc()
+            log.warning(
+                "%s has changed since %d ns: %s; model %s from %d on",
+                version.engine_class,
+                change.since_ns,
+                change.describe(),
+                version.version,
+                version.effective_from_ns,
+            )
+        elif in_force is None or in_force.version != version.version:
             log.info(
                 "model of %s from %d: %s (%s)",
                 version.engine_class,

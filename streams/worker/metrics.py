@@ -25,6 +25,7 @@ class WorkerMetrics:
     watermark_delay_seconds: Gauge
     flush_seconds: Histogram
     insert_retries: Counter
+    regime_changes: Counter
     repairs: Counter
     coverage_ratio: Gauge
     unbooked_joules: Gauge
@@ -100,6 +101,12 @@ class WorkerMetrics:
             doubled_joules=Gauge(
                 "wattledger_doubled_joules",
                 "rise of counters that two windows hold, last closed hour: must stay 0",
+                registry=registry,
+            ),
+            regime_changes=Counter(
+                "wattledger_regime_changes",
+                "engine classes whose energy changed under their model, which was fitted anew at once",
+                ["engine_class"],
                 registry=registry,
             ),
             insert_retries=Counter(

@@ -53,7 +53,7 @@ def run_worker(settings: WorkerSettings) -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     with tempfile.TemporaryDirectory(prefix="wattledger-worker-") as data_dir:
-        epochs = ModelEpochs(client, settings.kafka, side, side_reader, settings.epochs)
+        epochs = ModelEpochs(client, settings.kafka, side, side_reader, settings.epochs, metrics)
         sink, ranges = ClickHouseSink(client), TopicRanges(settings.kafka)
         repairs = Repairs(client, sink, ranges.read, side, settings.windows, settings.split)
         durable = Durable(sink, side, settings.split, epochs, metrics, dead_letters.publish)

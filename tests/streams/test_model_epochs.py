@@ -13,6 +13,8 @@ from tests.builders import descriptor
 
 RULES = EpochRules()
 EPOCH = 2_900_000
+SLOT = EPOCH * RULES.epoch_ns // RULES.slot_ns
+"""The slot that begins the epoch."""
 
 
 def windows(
@@ -54,7 +56,7 @@ def test_a_fit_reads_only_windows_that_ended_a_full_epoch_before_it_takes_effect
         asked.append((engine_class, from_ns, to_ns))
         return windows(60, TRUTH)
 
-    version = decide(descriptor(), EPOCH, known(), read, RULES)
+    version = decide(descriptor(), SLOT, known(), read, RULES).version
     (engine_class, from_ns, to_ns) = asked[0]
     assert engine_class == descriptor().engine_class
     assert version.effective_from_ns == EPOCH * RULES.epoch_ns
@@ -63,7 +65,7 @@ def test_a_fit_reads_only_windows_that_ended_a_full_epoch_before_it_takes_effect
 
 
 def test_a_fit_recovers_the_coefficients_that_made_the_windows():
-    version = decide(descriptor(), EPOCH, known(), lambda *_: windows(60, TRUTH, noise=0.01), RULES)
+    version = decide(descriptor(), SLOT, known(), lambda *_: windows(60, TRUTH, noise=0.01), RULES).version
     assert version.origin == "fit"
     assert version.fit_error is not None
     assert version.fit_error < 0.02
@@ -78,7 +80,7 @@ def test_terms_that_the_windows_cannot_tell_apart_keep_the_figure_in_force():
     side = known()
     prior = model_in_force(descriptor(), side, 1).energy
     constant = windows(60, TRUTH, batch=(16, 17))
-    version = decide(descriptor(), EPOCH, side, lambda *_: constant, RULES)
+    version = decide(descriptor(), SLOT, side, lambda *_: constant, RULES).version
     assert version.origin == "fit"
     assert version.coefficients["request_j"] == pytest.approx(prior.request_j)
     assert version.coefficients["fixed_j"] == pytest.approx(
@@ -88,25 +90,26 @@ def test_terms_that_the_windows_cannot_tell_apart_keep_the_figure_in_force():
 
 @pytest.mark.parametrize("count", [0, 5])
 def test_too_few_windows_leave_the_model_in_force_and_say_so(count):
-    version = decide(descriptor(), EPOCH, known(), lambda *_: windows(count, TRUTH), RULES)
+    version = decide(descriptor(), SLOT, known(), lambda *_: windows(count, TRUTH), RULES).version
     assert version.origin == "prior"
     assert version.version.startswith("prior-")
 
 
 def test_windows_that_no_model_describes_are_not_used():
-    version = decide(descriptor(), EPOCH, known(), lambda *_: windows(60, TRUTH, noise=0.8), RULES)
+    version = decide(descriptor(), SLOT, known(), lambda *_: windows(60, TRUTH, noise=0.8), RULES).version
     assert version.origin == "prior"
 
 
-def test_one_decision_per_class_and_epoch_and_the_first_published_counts():
+def test_one_decision_per_class_and_slot_and_the_first_published_counts():
     side = known()
     other = descriptor("lab/node-2/engine", node_id="lab/node-2")
     side.add_engine(other)
     start_ns = EPOCH * RULES.epoch_ns
     asked = {(descriptor(), start_ns + 5), (other, start_ns + 10), (other, start_ns + RULES.epoch_ns)}
-    assert [epoch for _, epoch in undecided(asked, side, RULES)] == [EPOCH, EPOCH + 1]
+    next_slot = SLOT + RULES.epoch_ns // RULES.slot_ns
+    assert [slot for _, slot in undecided(asked, side, RULES)] == [SLOT, next_slot]
     first = ModelVersion(other.engine_class, "one", start_ns, "fit", TRUTH.coefficients(), 0.01)
     side.add_model(first)
     side.add_model(ModelVersion(other.engine_class, "two", start_ns, "fit", TRUTH.coefficients(), 0.01))
-    assert [epoch for _, epoch in undecided(asked, side, RULES)] == [EPOCH + 1]
+    assert [slot for _, slot in undecided(asked, side, RULES)] == [next_slot]
     assert side.model(other.engine_class, start_ns + 5) is first

@@ -168,6 +168,6 @@ def command(
                 *(round(s * 1e9) for s in (window_s, wait_s, silent_s, silent_meter_s, park_s))
             ),
             split=SplitRules(method, permutations),
-            epochs=EpochRules(round(epoch_s * 1e9)),
+            epochs=EpochRules.every(round(epoch_s * 1e9)),
         )
     )
