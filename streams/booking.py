@@ -35,6 +35,7 @@ __all__ = ["book"]
 
 TIER_TELEMETRY: Final = 3
 TIER_UNMEASURED: Final = 0
+TIER_ESTIMATED: Final = 2
 """No counter covers any part of the window: nothing is booked until a reading after it is known."""
 
 
@@ -48,9 +49,20 @@ class _EnginePart:
 
 
 def book(
-    closed: ClosedWindow, side: SideInputs, rules: SplitRules, *, revision: int = 0, reason: str = ""
+    closed: ClosedWindow,
+    side: SideInputs,
+    rules: SplitRules,
+    *,
+    revision: int = 0,
+    reason: str = "",
+    estimate: bool = False,
 ) -> Batch:
-    """Book one closed window; the id derives from group, incarnations and bounds, the seed from the id."""
+    """Book one closed window; the id derives from group, incarnations and bounds, the seed from the id.
+
+    estimate: where iterations ran and no GPU's counter covers any of the window, book what the energy model
+        expects of it, as tier 2; a later revision with the meter's data replaces it. Otherwise such a window has
+        no accelerator energy: what nobody counted is not booked.
+    """
     start_ns, end_ns = closed.start_ns, closed.end_ns
     windows = _engine_windows(closed)
     identity = batch_id(closed.group_id, [window.incarnation for window in windows], start_ns, end_ns)
@@ -59,12 +71,15 @@ def book(
     meters = measure(collect_readings(held.frame for held in closed.energy), start_ns, end_ns)
     accelerators = [one for one in meters if one.meter.kind == "gpu"]
     metered_uj = sum(one.energy_uj for one in accelerators)
+    estimated = estimate and not accelerators and bool(parts)
     host_uj = sum(one.energy_uj for one in meters if one.meter.kind == "host")
     timeline = _timeline(closed, parts)
+    if estimated:
+        metered_uj = round(1e6 * float(timeline.expected_j[:, -1].sum()))
     weights = _weights(_by_account(timeline, accelerators), parts)
     energy_uj = apportion(weights, metered_uj)
     edges = edge_error(accelerators, sensor(_joined(one.gpu_model for one in descriptors)))
-    accounts, requests = _lines(closed, parts, energy_uj, apportion(weights, host_uj), edges)
+    accounts, requests = _lines(closed, parts, energy_uj, apportion(weights, host_uj), edges, estimated)
     splits = [part.split for part in parts]
     zone, site = _place(closed, descriptors, side)
     return Batch(
@@ -103,7 +118,7 @@ def book(
         converged=all(split.converged for split in splits),
         model_version=_joined(part.model.version for part in parts),
         model_origin=_joined(part.model.origin for part in parts),
-        tier=TIER_TELEMETRY if accelerators else TIER_UNMEASURED,
+        tier=TIER_TELEMETRY if accelerators else TIER_ESTIMATED if estimated else TIER_UNMEASURED,
         closed_by=closed.closed_by,
         iteration_offsets=_offset_range([held.offset for held in closed.iterations]),
         energy_offsets=_offset_range([held.offset for held in closed.energy]),
@@ -238,6 +253,7 @@ def _lines(
     energy_uj: NDArray[np.int64],
     host_uj: NDArray[np.int64],
     edges: float,
+    estimated: bool,
 ) -> tuple[tuple[AccountLine, ...], tuple[RequestLines, ...]]:
     """Name what `_weights` laid out in order."""
     owners = [
@@ -255,7 +271,7 @@ def _lines(
     for part in parts:
         chosen = slice(at, at + len(part.split.request_j))
         at = chosen.stop
-        requests.append(_request_lines(part, energy_uj[chosen], host_uj[chosen], serving_j, edges))
+        requests.append(_request_lines(part, energy_uj[chosen], host_uj[chosen], serving_j, edges, estimated))
     return accounts, tuple(requests)
 
 
@@ -272,11 +288,18 @@ def _request_lines(
     host_uj: NDArray[np.int64],
     serving_j: float,
     edges: float,
+    estimated: bool,
 ) -> RequestLines:
-    """One engine's requests with what they were booked, and how sure it is."""
+    """One engine's requests with what they were booked, and how sure it is.
+
+    A meter fixes the sum, so that what the model's errors give to one request they take from another; an estimate
+    has no such anchor, and its errors move all requests alike.
+    """
     split = part.split
     scale_uj = _scale(float(energy_uj.sum()), float(split.request_j.sum())) * serving_j
     loadings_uj = scale_uj * share_loadings(split.term_shares, split.spread, split.request_j, serving_j)
+    if estimated:
+        loadings_uj = 1e6 * split.term_shares @ split.spread
     sampling_uj = split.sampling * energy_uj
     variance = np.square(loadings_uj).sum(axis=1) + sampling_uj**2 + (edges * energy_uj) ** 2
     return RequestLines(

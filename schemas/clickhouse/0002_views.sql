@@ -85,7 +85,8 @@ SELECT
     batch.end_ns AS end_ns,
     batch.batch_id AS batch_id,
     batch.revision AS revision,
-    meter.gpu_uj AS metered_uj,
+    -- An estimate (tier 2) has no readings: it is held against its accounts and rows alone.
+    if(batch.tier = 2, toInt128(batch.metered_uj), meter.gpu_uj) AS metered_uj,
     toInt128(batch.metered_uj) AS stated_uj,
     toInt128(batch.request_uj) AS request_uj,
     toInt128(batch.idle_uj) AS idle_uj,
