@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,10 +99,16 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+def has_booked(one: Worker) -> bool:
+    """Whether this very worker has its partitions and books: the ledger may be current by its predecessor."""
+    progress = one.progress()
+    return progress is not None and progress.batches > 0
+
+
 def kill_and_recover(site: Site, settings: str, options: tuple[str, ...], number: int) -> Recovery:
     """Kill a worker that is current, start it again at once, and watch the ledger."""
     with site.worker(settings, *options) as victim:
-        wait_for(site.is_current)
+        wait_for(lambda: has_booked(victim) and site.is_current())
         time.sleep(number * 1.7 % WINDOW_S)  # at another point of the window each time
         victim.kill()
         killed_s = time.time()
@@ -114,7 +121,7 @@ def kill_and_recover(site: Site, settings: str, options: tuple[str, ...], number
 
 def assignment(kafka: str) -> dict[str, list[int]]:
     """By static name of the member: its partitions of the iterations."""
-    admin = AdminClient({"bootstrap.servers": kafka})  # must live until the answer is there
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})  # must live until the answer is there
     described = admin.describe_consumer_groups([GROUP])[GROUP].result(20)
     return {
         str(member.group_instance_id): sorted(
@@ -143,7 +150,7 @@ def rolling_restart(site: Site) -> list[dict[str, list[int]]]:
             running[name].ask_to_stop()
             running[name].process.wait(60)
             running[name] = stack.enter_context(site.worker(name, "--instance-id", name))
-            wait_for(lambda name=name: (at := running[name].progress()) is not None and at.batches > 0)  # type: ignore[misc]
+            wait_for(partial(has_booked, running[name]))
             seen.append(assignment(site.kafka))
     return seen
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import faust
 
 from schemas.topics import ENERGY, ITERATIONS, LOADS
+from streams.worker.assignor import AssignorByName
 from streams.worker.settings import WorkerSettings
 from streams.worker.shell import Shell
 
@@ -36,6 +37,7 @@ def create_app(settings: WorkerSettings, shell: Shell, data_dir: str) -> faust.A
         stream_buffer_maxsize=1024,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.instance_id or None,
+        PartitionAssignor=AssignorByName,
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=settings.heartbeat_s,
         worker_redirect_stdouts=False,
