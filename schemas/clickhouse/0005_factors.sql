@@ -282,6 +282,7 @@ SELECT
     factor.location_lag_s AS location_lag_s,
     factor.location_version AS location_version,
     factor.location_spread AS location_spread,
+    sqrt(pow(log(factor.location_spread), 2) + pow(log(factor.pue_spread), 2)) AS location_log_sd,
     factor.market_g_per_kwh AS market_g_per_kwh,
     factor.market_rung AS market_rung,
     factor.market_source AS market_source,
@@ -326,7 +327,8 @@ WITH
             sum(toInt128(line.energy_uj)) AS energy_uj, sum(line.narrow_location_g) AS narrow_location_g,
             sum(line.narrow_market_g) AS narrow_market_g, sum(line.location_g) AS location_g, sum(line.market_g) AS market_g,
             sum(line.marginal_g) AS marginal_g, sum(line.embodied_g) AS embodied_g, sum(line.site_water_l) AS site_water_l,
-            sum(line.grid_water_l) AS grid_water_l
+            sum(line.grid_water_l) AS grid_water_l,
+            sum(line.location_g * line.location_log_sd) / sum(line.location_g) AS location_log_sd
         FROM ledger_carbon_between(
             start = {start:DateTime64(3, 'UTC')}, end = {end:DateTime64(3, 'UTC')}, as_of = {as_of:DateTime64(3, 'UTC')}) AS line
         WHERE account = 'cold_start'
@@ -356,6 +358,7 @@ SELECT
     part * loaded.narrow_location_g AS narrow_location_g,
     part * loaded.narrow_market_g AS narrow_market_g,
     part * loaded.location_g AS location_g,
+    loaded.location_log_sd AS location_log_sd,
     part * loaded.market_g AS market_g,
     part * loaded.marginal_g AS marginal_g,
     part * loaded.embodied_g AS embodied_g,
@@ -387,12 +390,14 @@ SELECT
     sumIf(piece.energy_uj + piece.transferred_uj, NOT isFinite(piece.marginal_g)) AS without_marginal_uj,
     sumIf(piece.energy_uj + piece.transferred_uj, NOT isFinite(piece.embodied_g)) AS without_embodied_uj,
     sumIf(piece.energy_uj + piece.transferred_uj, NOT isFinite(piece.site_water_l) OR NOT isFinite(piece.grid_water_l)) AS without_water_uj,
-    sumMap(map(rung, piece.energy_uj)) AS uj_by_rung
+    sumMap(map(rung, piece.energy_uj)) AS uj_by_rung,
+    sumIf(piece.location_g * piece.location_log_sd, known) / sumIf(piece.location_g, known) AS location_log_sd
 FROM (
     SELECT
         tenant, model, toInt128(ledger_carbon_between.energy_uj) AS energy_uj, toInt128(0) AS transferred_uj,
         toInt128(ledger_carbon_between.host_uj) AS host_uj, tier, narrow_location_g, narrow_market_g, location_g, market_g,
-        marginal_g, embodied_g, site_water_l, grid_water_l, isFinite(location_g) AS known, toString(location_rung) AS rung
+        marginal_g, embodied_g, site_water_l, grid_water_l, isFinite(location_g) AS known, toString(location_rung) AS rung,
+        location_log_sd
     FROM ledger_carbon_between(
         start = {start:DateTime64(3, 'UTC')}, end = {end:DateTime64(3, 'UTC')}, as_of = {as_of:DateTime64(3, 'UTC')})
     WHERE account = 'request' AND in_period
@@ -400,7 +405,7 @@ FROM (
     SELECT
         tenant, model, toInt128(0), toInt128(transfer_carbon_between.energy_uj), toInt128(transfer_carbon_between.host_uj),
         0, narrow_location_g, narrow_market_g, location_g, market_g, marginal_g, embodied_g, site_water_l, grid_water_l,
-        isFinite(location_g), 'load'
+        isFinite(location_g), 'load', location_log_sd
     FROM transfer_carbon_between(
         start = {start:DateTime64(3, 'UTC')}, end = {end:DateTime64(3, 'UTC')}, as_of = {as_of:DateTime64(3, 'UTC')})
     WHERE side = 'to'

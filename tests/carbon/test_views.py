@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from producers.grid.tables import annual_intensities, shipped_factors
@@ -59,6 +60,7 @@ def test_carbon_end_to_end(filled: "Client") -> None:
     both_boundaries_and_both_methods_stand_side_by_side(filled)
     embodied_carbon_is_charged_for_all_of_the_time_once(filled)
     transfers_move_grams_that_sum_to_zero(filled)
+    factors_bring_their_own_uncertainty(filled)
     totals_know_what_is_common(filled)
     before = grams(filled)
     cut = filled.command("SELECT toString(max(stored_at)) FROM factors")
@@ -112,6 +114,12 @@ def transfers_move_grams_that_sum_to_zero(client: "Client") -> None:
     assert moved > 0
     assert abs(location) < 1e-9 * moved
     assert abs(embodied) < 1e-9
+
+
+def factors_bring_their_own_uncertainty(client: "Client") -> None:
+    rows = client.query(f"SELECT location_g, location_log_sd FROM tenant_carbon_between({PERIOD})").result_rows
+    least, most = np.hypot(np.log([1.05, 1.15]), np.log(1.2))
+    assert all(least - 1e-9 <= log_sd <= most + 1e-9 for location, log_sd in rows if location)
 
 
 def totals_know_what_is_common(client: "Client") -> None:
