@@ -76,7 +76,7 @@ bench-attribution: setup  ## accuracy and speed of the split beside other estima
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 tools/uv run --frozen --all-extras --group bench \
 	    python -m benchmarks.attribution
 
-bench-uncertainty: setup  ## coverage of 90 % intervals on 1,200 simulated fleets (20 min)
+bench-uncertainty: setup  ## coverage of 90 % intervals on 1,200 simulated fleets (10 min)
 	@OPENBLAS_NUM_THREADS=1 tools/uv run --frozen --all-extras python -m benchmarks.uncertainty
 
 bench-stream: setup  ## one worker core from Kafka bytes to durable rows, beside a plain consumer; latency (6 min)
