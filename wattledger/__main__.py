@@ -29,7 +29,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "verify": ("wattledger.commands.verify", "check a receipt offline, and compute it again"),
     "api": ("wattledger.commands.api", "receipts, usage and the page over HTTP"),
     "factors": ("wattledger.commands.factors", "carbon intensity, PUE, water: from files, APIs, what ships"),
-    "restate": ("wattledger.commands.restate", "what corrected factors change, by tenant, before they are stored"),
+    "restate": (
+        "wattledger.commands.restate",
+        "what corrected factors change, by tenant, before they are stored",
+    ),
     "tenants": ("wattledger.commands.tenants", "who has a key to the API, and which tariff"),
 }
 

@@ -117,7 +117,9 @@ def transfers_move_grams_that_sum_to_zero(client: "Client") -> None:
 
 
 def factors_bring_their_own_uncertainty(client: "Client") -> None:
-    rows = client.query(f"SELECT location_g, location_log_sd FROM tenant_carbon_between({PERIOD})").result_rows
+    rows = client.query(
+        f"SELECT location_g, location_log_sd FROM tenant_carbon_between({PERIOD})"
+    ).result_rows
     least, most = np.hypot(np.log([1.05, 1.15]), np.log(1.2))
     assert all(least - 1e-9 <= log_sd <= most + 1e-9 for location, log_sd in rows if location)
 
