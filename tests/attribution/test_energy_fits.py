@@ -164,10 +164,11 @@ def test_forgetting_follows_a_change(rng):
 
 
 def test_the_held_out_error_is_that_of_windows_the_fit_has_not_seen(rng):
-    windows, energy = windows_of(rng, 8)
-    pure_noise = energy * np.exp(rng.normal(0, 0.4, 8))
-    fitted = EnergyModel.fit(windows, pure_noise)
-    assert fitted.held_out_error > fitted.fit_error
+    fits = []
+    for _ in range(40):  # of one draw of eight windows, either median may come out smaller
+        windows, energy = windows_of(rng, 8)
+        fits.append(EnergyModel.fit(windows, energy * np.exp(rng.normal(0, 0.4, 8))))
+    assert np.mean([fit.held_out_error for fit in fits]) > 1.2 * np.mean([fit.fit_error for fit in fits])
 
 
 def test_windows_that_look_alike_make_a_singular_fit():
