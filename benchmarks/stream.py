@@ -226,9 +226,8 @@ def _report(arguments: argparse.Namespace, runs: list[Throughput], latencies: li
     )
     for name in ("median_s", "p99_s", "worst_s"):
         print(f"  {name:<9} {_spread([one[name] for one in latencies], '.2f')}")
-    print(
-        f"  a worker's first window after its start, behind its end: {_spread([one['first_s'] for one in latencies], '.2f')} s"
-    )
+    first = _spread([one["first_s"] for one in latencies], ".2f")
+    print(f"  a worker's first window after its start, behind its end: {first} s")
     if arguments.json:
         figures = {"throughput": [asdict(run) for run in runs], "latency": latencies}
         arguments.json.write_text(json.dumps(figures, indent=2))
