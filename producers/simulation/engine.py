@@ -60,8 +60,9 @@ def _check_capacity(requests: Requests, engine: EngineType) -> None:
     too_large = (needed > engine.kv_capacity_tokens).nonzero()[0]
     if too_large.size:
         i = int(too_large[0])
+        prompt, output = requests.columns
         raise DataError(
-            f"{requests.where(i)}: prompt {int(requests.prompt_tokens[i])} + output "
-            f"{int(requests.output_tokens[i])} tokens exceed the {engine.kv_capacity_tokens} KV tokens "
+            f"{requests.where(i)}: {prompt} {int(requests.prompt_tokens[i])} + {output} "
+            f"{int(requests.output_tokens[i])} exceed the {engine.kv_capacity_tokens} KV tokens "
             f"of {engine.name}; remove the request, limit its output, or choose an engine with more memory"
         )

@@ -40,6 +40,8 @@ class Requests:
     """Where they come from, for messages."""
     lines: Int64s
     """(R,) line in `source`; 0 where a request was drawn, not read."""
+    columns: tuple[str, str] = ("prompt_tokens", "output_tokens")
+    """What `source` calls a prompt's and an output's length, for messages."""
 
     def __len__(self) -> int:
         """Number of requests."""
@@ -63,6 +65,7 @@ def from_columns(
     blocks: Sequence[tuple[int, ...]] | None = None,
     source: str = "requests",
     lines: Sequence[int] | Int64s | None = None,
+    columns: tuple[str, str] = ("prompt_tokens", "output_tokens"),
 ) -> Requests:
     """Check columns and make them `Requests`; DataError names the first request that is wrong."""
     count = len(arrival_us)
@@ -77,6 +80,7 @@ def from_columns(
         blocks=((),) * count if blocks is None else tuple(blocks),
         source=source,
         lines=np.zeros(count, np.int64) if lines is None else np.asarray(lines, np.int64),
+        columns=columns,
     )
     _check(requests)
     return requests

@@ -32,7 +32,8 @@ def load_azure(path: Path, tenants: Sequence[str], *, seed: int) -> Requests:
         prompts.append(_tokens(path, line, row, "ContextTokens"))
         outputs.append(_tokens(path, line, row, "GeneratedTokens"))
         lines.append(line)
-    return _dealt(path, times, prompts, outputs, lines, tenants, seed)
+    columns = ("ContextTokens", "GeneratedTokens")
+    return _dealt(path, times, prompts, outputs, lines, tenants, seed, columns)
 
 
 def load_csv(path: Path) -> Requests:
@@ -79,7 +80,8 @@ def load_mooncake(path: Path, tenants: Sequence[str], *, seed: int) -> Requests:
                 "output_length and hash_ids"
             ) from error
         lines.append(line)
-    return _dealt(path, times, prompts, outputs, lines, tenants, seed, MOONCAKE_BLOCK_TOKENS, blocks)
+    columns = ("input_length", "output_length")
+    return _dealt(path, times, prompts, outputs, lines, tenants, seed, columns, MOONCAKE_BLOCK_TOKENS, blocks)
 
 
 def _tokens(path: Path, line: int, row: dict[str, str], column: str) -> int:
@@ -100,6 +102,7 @@ def _dealt(
     lines: list[int],
     tenants: Sequence[str],
     seed: int,
+    columns: tuple[str, str],
     block_tokens: int = 0,
     blocks: list[tuple[int, ...]] | None = None,
 ) -> Requests:
@@ -117,6 +120,7 @@ def _dealt(
         blocks=blocks,
         source=str(path),
         lines=lines,
+        columns=columns,
     )
 
 

@@ -220,7 +220,7 @@ HEAD = "arrival_s,prompt_tokens,output_tokens,tenant\n0,5,3,a\n"
         (HEAD + "9,5,3,a\n1,5,3,a\n", r":4: column arrival_s is 8 s earlier .* sort the file"),
         (
             HEAD + "1,500000,9,a\n",
-            r":3: prompt 500000 \+ output 9 tokens exceed the 459000 KV tokens .* remove",
+            r":3: prompt_tokens 500000 \+ output_tokens 9 exceed the 459000 KV tokens .* remove",
         ),
     ],
 )

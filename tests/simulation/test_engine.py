@@ -143,6 +143,6 @@ def test_static_batching_admits_nobody_until_the_batch_is_done():
 def test_a_request_larger_than_the_kv_cache_is_refused_by_name():
     trace = from_columns([0, 5], [10, 100], [1, 30], source="trace.csv", lines=[2, 3])
     with pytest.raises(
-        DataError, match=r"trace\.csv:3: prompt 100 \+ output 30 tokens exceed the 120 KV tokens"
+        DataError, match=r"trace\.csv:3: prompt_tokens 100 \+ output_tokens 30 exceed the 120 KV tokens"
     ):
         simulate(trace, small_engine())
