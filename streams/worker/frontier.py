@@ -30,7 +30,6 @@ class FrontierReader:
         self._client = client
         self._bootstrap = bootstrap
         self._group = group
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
     def read(self, partitions: Sequence[int]) -> Frontier:
         """The frontier of `partitions`. Raises BrokerUnavailable or DatabaseUnavailable."""
@@ -89,7 +88,10 @@ class FrontierReader:
     def _offsets(self, asked: Sequence[Position], spec: OffsetSpec) -> dict[Position, int]:
         request: Mapping[TopicPartition, OffsetSpec] = {TopicPartition(*one): spec for one in asked}
         try:
-            futures = self._admin.list_offsets(dict(request), request_timeout=_TIMEOUT_S)
+            # A client of its own each time: after leaders have moved, librdkafka goes on asking under the epoch
+            # that it knows, is refused for ever, and the worker would wait as long.
+            admin = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 0})
+            futures = admin.list_offsets(dict(request), request_timeout=_TIMEOUT_S)
             return {
                 (at.topic, at.partition): future.result(_TIMEOUT_S).offset for at, future in futures.items()
             }
