@@ -54,10 +54,11 @@ format: setup  ## format and fix what can be fixed
 	@tools/uv run --frozen --all-extras ruff check --fix .
 	@tools/uv run --frozen --all-extras ruff format .
 
-generate: setup  ## Protobuf code, AsyncAPI document, frame examples, from their sources
+generate: setup  ## Protobuf code, AsyncAPI document, frame examples, metrics and alerts, from their sources
 	@tools/uv run --frozen --all-extras python -m tools.protoc
 	@tools/uv run --frozen --all-extras python -m tools.asyncapi
 	@tools/uv run --frozen --all-extras python -m tools.frame_examples
+	@tools/uv run --frozen --all-extras python -m tools.metrics
 
 fuzz: setup  ## a million mutated frames against the decoders (about five minutes)
 	@tools/uv run --frozen --all-extras python -m tools.fuzz_frames --frames 1000000

@@ -17,11 +17,14 @@ import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import start_http_server
 from pydantic import BaseModel
 
 from schemas.errors import DatabaseUnavailable, DataError
+from schemas.metrics.instruments import new_registry
 from streams.answers.desk import Desk
 from streams.answers.lineage import context_document
+from streams.answers.metrics import ApiMetrics
 from streams.answers.page import render_page
 from streams.answers.periods import Period
 from streams.answers.rate_limit import RateLimit
@@ -77,9 +80,10 @@ BAD_REQUEST: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def create_api(dsn: str, ring: Keyring, rules: ServiceRules) -> FastAPI:
+def create_api(dsn: str, ring: Keyring, rules: ServiceRules, metrics: ApiMetrics | None = None) -> FastAPI:
     """The ASGI application over the ledger at `dsn`; opens it when it starts, closes it when it ends."""
     desk = Desk(dsn)
+    counted = metrics or ApiMetrics(new_registry())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -98,6 +102,7 @@ def create_api(dsn: str, ring: Keyring, rules: ServiceRules) -> FastAPI:
     )
     app.state.service = _Service(desk, ring, rules, RateLimit(rules.per_second, rules.burst))
     app.middleware("http")(_limited)
+    app.middleware("http")(counted.measured)
     app.exception_handler(DatabaseUnavailable)(_away)
     for path, endpoint, kind in (
         ("/v1/receipts/{request_id}", _receipt, None),
@@ -116,9 +121,12 @@ def create_api(dsn: str, ring: Keyring, rules: ServiceRules) -> FastAPI:
     return app
 
 
-def serve(dsn: str, host: str, port: int, *, keys: Path, rules: ServiceRules | None = None) -> None:
+def serve(
+    dsn: str, host: str, port: int, *, keys: Path, rules: ServiceRules | None = None, metrics_port: int = 0
+) -> None:
     """Serve the ledger at `dsn` until interrupted; makes a signing key in `keys` if there is none.
 
+    metrics_port: Prometheus endpoint, apart from what tenants reach; 0 for none.
     Raises DatabaseUnavailable or MigrationError before it listens.
     """
     client = connect(dsn)
@@ -129,7 +137,12 @@ def serve(dsn: str, host: str, port: int, *, keys: Path, rules: ServiceRules | N
     if not any(keys.glob("*.jwk")):
         new_key(keys, datetime.now(UTC))
     chosen = rules or ServiceRules(base_url=f"http://{host}:{port}")
-    uvicorn.run(create_api(dsn, load_keyring(keys), chosen), host=host, port=port, log_level="warning")
+    metrics = ApiMetrics(new_registry())
+    if metrics_port:
+        start_http_server(metrics_port, registry=metrics.registry)
+    app = create_api(dsn, load_keyring(keys), chosen, metrics)
+    # Without a configuration of its own, so that its lines have the form of all others.
+    uvicorn.run(app, host=host, port=port, log_level="warning", log_config=None)
 
 
 async def _limited(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:

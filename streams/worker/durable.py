@@ -6,7 +6,6 @@ group's heartbeats however long the database is away.
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -73,7 +72,7 @@ class Durable:
             "energy_models": model_table(batches, self.side),
         }
         self.sink.write(rows, batch_table(batches))
-        self._count_batches(batches)
+        self.metrics.count_batches(batches)
 
     def _record(self, work: Work) -> None:
         """What is no batch: loads, late frames, dead letters."""
@@ -99,15 +98,6 @@ class Durable:
             if self.give_up.wait(pause_s):
                 return False
             pause_s = min(2 * pause_s, LONGEST_RETRY_S)
-
-    def _count_batches(self, batches: Sequence[Batch]) -> None:
-        self.metrics.batches.inc(len(batches))
-        for account in ACCOUNTS:
-            joules = sum(batch.account_uj(account) for batch in batches) / 1e6
-            self.metrics.energy_joules.labels(account).inc(joules)
-        if batches:
-            newest_ns = max(batch.end_ns for batch in batches)
-            self.metrics.watermark_delay_seconds.set(time.time() - newest_ns / 1e9)
 
     def _count(self, work: Work) -> None:
         for letter in work.dead_letters:

@@ -106,7 +106,7 @@ def command(
       WATTLEDGER_KAFKA=broker:9092 wattledger agent --cluster prod --zone DE --uids any
     """
     # Imported here, so that --help needs neither NVML nor Kafka.
-    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client import start_http_server
 
     from producers.agent.metrics import Metrics
     from producers.agent.node import open_node
@@ -115,6 +115,7 @@ def command(
     from producers.agent.settings import AgentSettings
     from producers.agent.spool import Spool
     from producers.clock import UnixClock
+    from schemas.metrics.instruments import new_registry
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     settings = AgentSettings(
@@ -139,7 +140,7 @@ def command(
     clock = UnixClock()
     life = f"{clock.now()}-{secrets.token_hex(4)}"
     kept = Spool(settings.spool, settings.spool_bytes)
-    registry = CollectorRegistry()
+    registry = new_registry()
     agent = Agent(
         settings,
         open_node(settings, clock.now, life=life, kept=kept.fact("epochs", {})),

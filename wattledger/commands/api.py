@@ -22,7 +22,14 @@ __all__ = ["command"]
     show_default=True,
     help="Calls per second and address in the long run; three times as many at once.",
 )
-def command(host: str, port: int, open_page: bool, per_second: float) -> None:
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Prometheus endpoint, on a port that tenants do not reach; 0 for none.",
+)
+def command(host: str, port: int, open_page: bool, per_second: float, metrics_port: int) -> None:
     """Serve receipts, lineage, usage, statements, books, public keys and the page.
 
     Keys come from `wattledger tenants add`; an operator's (--operator) sees every tenant. /openapi.json
@@ -43,4 +50,11 @@ def command(host: str, port: int, open_page: bool, per_second: float) -> None:
         burst=3 * per_second,
     )
     click.echo(f"listening on http://{host}:{port}; Ctrl-C ends it")
-    serve(settings.clickhouse, host, port, keys=Path(settings.signing_keys), rules=rules)
+    serve(
+        settings.clickhouse,
+        host,
+        port,
+        keys=Path(settings.signing_keys),
+        rules=rules,
+        metrics_port=metrics_port,
+    )

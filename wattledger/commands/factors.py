@@ -8,17 +8,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from prometheus_client import start_http_server
 
 from producers.grid.contract import Source
 from producers.grid.domains import EIC
 from producers.grid.electricity_maps import ElectricityMaps
 from producers.grid.entsoe import Entsoe
 from producers.grid.http import http_get
+from producers.grid.metrics import PollerMetrics
 from producers.grid.poller import poll
 from producers.grid.publish import publisher
 from producers.grid.tables import CsvFile, read_factors, read_intensities
 from producers.grid.watttime import WattTime
 from schemas.errors import ConfigurationError
+from schemas.metrics.instruments import new_registry
 from streams.carbon.rows import read_factors as stored_factors
 from streams.carbon.rows import read_intensities as stored_intensities
 from streams.carbon.store import refuse_overlaps, store_factors
@@ -130,6 +133,13 @@ def show(zone: str | None, as_json: bool) -> None:
 @click.option(
     "--every", "every_s", type=click.FloatRange(60), help="Seconds between rounds; left out: one round."
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Prometheus endpoint; 0 for none.",
+)
 @click.pass_context
 def poll_command(
     ctx: click.Context,
@@ -138,6 +148,7 @@ def poll_command(
     path: Path | None,
     hours: float,
     every_s: float | None,
+    metrics_port: int,
 ) -> None:
     """Ask a source and publish what it says to wattledger.grid.v1; exit status 1 if a zone brought nothing.
 
@@ -149,11 +160,16 @@ def poll_command(
     """
     source = _source(name, path)
     publish = publisher(settings.load().require_kafka())
+    registry = new_registry()
+    metrics = PollerMetrics(registry)
+    if metrics_port:
+        start_http_server(metrics_port, registry=registry)
     while True:
         now_ns = time.time_ns()
         done = poll(
             source, zones, publish, from_ns=now_ns - round(hours * HOUR_NS), to_ns=now_ns, now_ns=now_ns
         )
+        metrics.count(name, done)
         click.echo(f"{_day(now_ns)}  published {done.published} intensities of {len(zones)} zones")
         for failure in done.failures:
             click.echo(f"  {failure}", err=True)
