@@ -10,6 +10,7 @@ from typing import Final
 from confluent_kafka import Consumer, TopicPartition
 
 from schemas.errors import WattledgerError
+from schemas.kafka_address import client_settings
 from schemas.topics import ENERGY, ITERATIONS, LOADS
 from wattledger.local.worker import Progress, Worker
 
@@ -62,7 +63,7 @@ def new_run(out: Path) -> Run:
 
 def begin_at_the_end(kafka: str, group: str) -> None:
     """Commit the topics' present ends for `group`, so that its worker books only what comes from now on."""
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": group, "enable.auto.commit": False})
+    consumer = Consumer({**client_settings(kafka), "group.id": group, "enable.auto.commit": False})
     try:
         metadata = consumer.list_topics(timeout=10)
         ends = []

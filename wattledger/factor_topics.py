@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.errors import BrokerUnavailable, DataError, InvalidMessage
 from schemas.factors import Factor
+from schemas.kafka_address import client_settings, servers_of
 from schemas.side_input_codec import decode_grid, decode_policy
 from schemas.side_inputs import GridIntensity
 from schemas.topics import GRID, POLICIES
@@ -83,7 +84,7 @@ def _refuse_overlap_among(known: list[GridIntensity], new: GridIntensity) -> Non
 def _messages(bootstrap: str) -> Iterator[Message]:
     """Every message of both topics up to their present end."""
     consumer = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": "wattledger-factors", "enable.auto.commit": False}
+        {**client_settings(bootstrap), "group.id": "wattledger-factors", "enable.auto.commit": False}
     )
     try:
         ends: dict[tuple[str, int], int] = {}
@@ -91,7 +92,7 @@ def _messages(bootstrap: str) -> Iterator[Message]:
             found = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
             if found.error is not None:
                 raise BrokerUnavailable(
-                    f"topic {topic} does not exist on {bootstrap}: `wattledger topics create`"
+                    f"topic {topic} does not exist on {servers_of(bootstrap)}: `wattledger topics create`"
                 )
             for partition in found.partitions:
                 low, high = consumer.get_watermark_offsets(
@@ -111,9 +112,9 @@ def _messages(bootstrap: str) -> Iterator[Message]:
                     del ends[position.topic, position.partition]
             if time.monotonic() > deadline:
                 raise BrokerUnavailable(
-                    f"no answer from {bootstrap} within {TIMEOUT_S:.0f} s: check the broker"
+                    f"no answer from {servers_of(bootstrap)} within {TIMEOUT_S:.0f} s: check the broker"
                 )
     except KafkaException as error:
-        raise BrokerUnavailable(f"factors could not be read from {bootstrap}: {error}") from error
+        raise BrokerUnavailable(f"factors could not be read from {servers_of(bootstrap)}: {error}") from error
     finally:
         consumer.close()

@@ -7,6 +7,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from schemas.errors import BrokerUnavailable
+from schemas.kafka_address import client_settings, servers_of
 from schemas.topics import TOPICS, Topic
 
 __all__ = ["TopicState", "check_topics", "create_topics"]
@@ -34,7 +35,7 @@ def create_topics(
     partitions: instead of the declared number, for installations too small for it.
     replication: None takes 3, or as many brokers as there are.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient({**client_settings(bootstrap)})
     try:
         metadata = admin.list_topics(timeout=TIMEOUT_S)
         factor = replication or min(3, len(metadata.brokers))
@@ -54,7 +55,7 @@ def create_topics(
             _wait_until_led(admin, wanted)
     except KafkaException as error:
         raise BrokerUnavailable(
-            f"topics could not be created on {bootstrap}: {error.args[0].str()}; "
+            f"topics could not be created on {servers_of(bootstrap)}: {error.args[0].str()}; "
             "check WATTLEDGER_KAFKA and the broker's ACLs (CREATE on wattledger.*)"
         ) from error
     return [new.topic for new in wanted]
@@ -82,7 +83,7 @@ def _wait_until_led(admin: AdminClient, created: list[NewTopic]) -> None:
 
 def check_topics(bootstrap: str) -> list[TopicState]:
     """Every declared topic as the broker has it."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin = AdminClient({**client_settings(bootstrap)})
     try:
         metadata = admin.list_topics(timeout=TIMEOUT_S)
         present = [topic for topic in TOPICS if topic.name in metadata.topics]
@@ -93,7 +94,7 @@ def check_topics(bootstrap: str) -> list[TopicState]:
         }
     except KafkaException as error:
         raise BrokerUnavailable(
-            f"topics could not be read from {bootstrap}: {error.args[0].str()}; check WATTLEDGER_KAFKA"
+            f"topics could not be read from {servers_of(bootstrap)}: {error.args[0].str()}; check WATTLEDGER_KAFKA"
         ) from error
     states = []
     for topic in TOPICS:

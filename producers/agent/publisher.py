@@ -13,6 +13,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.agent.spool import Spool, Waiting
+from schemas.kafka_address import client_settings, servers_of
 
 __all__ = ["Publisher"]
 
@@ -30,10 +31,10 @@ class Publisher:
 
     def __init__(self, spool: Spool, bootstrap: str, extra: dict[str, str] | None = None) -> None:
         self._spool = spool
-        self._bootstrap = bootstrap
+        self._bootstrap = servers_of(bootstrap)
         self._said_s = -REPEAT_S
         self._configuration: dict[str, object] = {
-            "bootstrap.servers": bootstrap,
+            **client_settings(bootstrap),
             "enable.idempotence": True,
             "acks": "all",
             # Java's partitioner: the worker's topics are co-partitioned with keys that others may produce.

@@ -6,6 +6,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.errors import BrokerUnavailable
+from schemas.kafka_address import client_settings, servers_of
 from schemas.side_input_codec import encode_grid
 from schemas.side_inputs import GridIntensity
 from schemas.topics import GRID
@@ -20,9 +21,10 @@ def publisher(bootstrap: str) -> Callable[[Sequence[GridIntensity]], None]:
 
     Publishing a version again is harmless: it is the same row.
     """
+    servers = servers_of(bootstrap)
     producer = Producer(
         {
-            "bootstrap.servers": bootstrap,
+            **client_settings(bootstrap),
             "client.id": "wattledger-grid",
             "enable.idempotence": True,
             "acks": "all",
@@ -44,11 +46,11 @@ def publisher(bootstrap: str) -> Callable[[Sequence[GridIntensity]], None]:
                 producer.produce(GRID, key=one.zone, value=encode_grid(one), on_delivery=delivered)
             left = producer.flush(TIMEOUT_S)
         except (KafkaException, BufferError) as error:
-            raise BrokerUnavailable(f"intensities were not taken by {bootstrap}: {error}") from error
+            raise BrokerUnavailable(f"intensities were not taken by {servers}: {error}") from error
         if left or failures:
             why = failures[0].str() if failures else f"no answer within {TIMEOUT_S:.0f} s"
             raise BrokerUnavailable(
-                f"{len(failures) or left} intensities were not taken by {bootstrap}: {why}; "
+                f"{len(failures) or left} intensities were not taken by {servers}: {why}; "
                 "check WATTLEDGER_KAFKA and that the topic exists (wattledger topics create)"
             )
 

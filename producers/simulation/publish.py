@@ -16,6 +16,7 @@ from schemas.energy import EnergyFrame
 from schemas.errors import BrokerUnavailable
 from schemas.frames import encode_energy, encode_iterations
 from schemas.iterations import IterationFrame
+from schemas.kafka_address import client_settings, servers_of
 from schemas.side_input_codec import encode_engine, encode_load
 from schemas.side_inputs import EngineDescriptor
 from schemas.topics import ENERGY, ENGINES, ITERATIONS, LOADS
@@ -109,7 +110,7 @@ def publish(
         raise _unavailable(bootstrap, failures[0])
     if left:
         raise BrokerUnavailable(
-            f"{left} messages were not acknowledged by {bootstrap} within {_FLUSH_TIMEOUT_S:.0f} s; "
+            f"{left} messages were not acknowledged by {servers_of(bootstrap)} within {_FLUSH_TIMEOUT_S:.0f} s; "
             "check that the brokers are up and min.insync.replicas can be met"
         )
     return Published(
@@ -125,7 +126,7 @@ def _connect(bootstrap: str) -> Producer:
     """A producer whose broker has answered and has the topics."""
     producer = Producer(
         {
-            "bootstrap.servers": bootstrap,
+            **client_settings(bootstrap),
             "client.id": "wattledger-replay",
             "enable.idempotence": True,
             "acks": "all",
@@ -142,7 +143,7 @@ def _connect(bootstrap: str) -> Producer:
     missing = [topic for topic in (ITERATIONS, ENERGY, LOADS, ENGINES) if topic not in found]
     if missing:
         raise BrokerUnavailable(
-            f"topic {', '.join(missing)} does not exist on {bootstrap}; create it with "
+            f"topic {', '.join(missing)} does not exist on {servers_of(bootstrap)}; create it with "
             "`wattledger topics create`"
         )
     return producer
@@ -173,6 +174,6 @@ def _produce(
 
 def _unavailable(bootstrap: str, error: KafkaError) -> BrokerUnavailable:
     return BrokerUnavailable(
-        f"no Kafka broker took the replay at {bootstrap}: {error.str()}; "
+        f"no Kafka broker took the replay at {servers_of(bootstrap)}: {error.str()}; "
         "check WATTLEDGER_KAFKA=host:port and that the broker is up"
     )

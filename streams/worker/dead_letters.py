@@ -6,6 +6,7 @@ from typing import Final
 from confluent_kafka import Producer
 
 from schemas.errors import BrokerUnavailable
+from schemas.kafka_address import servers_of
 from schemas.topics import DEAD_LETTERS
 from streams.pipeline import DeadLetter
 from streams.worker.kafka import producer_settings
@@ -20,7 +21,7 @@ class DeadLetterTopic:
     """An idempotent producer to `wattledger.dead-letters.v1`."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+        self._bootstrap = servers_of(bootstrap)
         self._producer = Producer(producer_settings(bootstrap))
 
     def publish(self, letters: Sequence[DeadLetter]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import Producer
 
 from schemas.errors import BrokerUnavailable
+from schemas.kafka_address import servers_of
 from schemas.side_input_codec import encode_model
 from schemas.side_inputs import EngineDescriptor
 from schemas.topics import MODELS
@@ -42,7 +43,7 @@ class ModelEpochs:
         metrics: WorkerMetrics,
     ) -> None:
         self._client = client
-        self._bootstrap = bootstrap
+        self._bootstrap = servers_of(bootstrap)
         self._side = side
         self._reader = reader
         self._rules = rules

@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.errors import BrokerUnavailable
+from schemas.kafka_address import client_settings, servers_of
 from schemas.topics import ENERGY, ITERATIONS, LOADS
 from streams.ledger.frontier import read_frontier
 from streams.pipeline import Frontier
@@ -28,7 +29,8 @@ class FrontierReader:
 
     def __init__(self, client: "Client", bootstrap: str, group: str) -> None:
         self._client = client
-        self._bootstrap = bootstrap
+        self._address = bootstrap
+        self._bootstrap = servers_of(bootstrap)
         self._group = group
 
     def read(self, partitions: Sequence[int]) -> Frontier:
@@ -49,7 +51,7 @@ class FrontierReader:
         Raises BrokerUnavailable.
         """
         consumer = Consumer(
-            consumer_settings(self._bootstrap, self._group, **{"auto.offset.reset": "earliest"})
+            consumer_settings(self._address, self._group, **{"auto.offset.reset": "earliest"})
         )
         try:
             consumer.assign([TopicPartition(*position, offset)])
@@ -76,7 +78,7 @@ class FrontierReader:
         }
 
     def _committed(self, asked: Sequence[Position]) -> dict[Position, int]:
-        consumer = Consumer(consumer_settings(self._bootstrap, self._group))
+        consumer = Consumer(consumer_settings(self._address, self._group))
         try:
             found = consumer.committed([TopicPartition(*position) for position in asked], timeout=_TIMEOUT_S)
         except KafkaException as error:
@@ -90,7 +92,7 @@ class FrontierReader:
         try:
             # A client of its own each time: after leaders have moved, librdkafka goes on asking under the epoch
             # that it knows, is refused for ever, and the worker would wait as long.
-            admin = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 0})
+            admin = AdminClient({**client_settings(self._address), "log_level": 0})
             futures = admin.list_offsets(dict(request), request_timeout=_TIMEOUT_S)
             return {
                 (at.topic, at.partition): future.result(_TIMEOUT_S).offset for at, future in futures.items()

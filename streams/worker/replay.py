@@ -8,6 +8,7 @@ import pyarrow as pa
 from confluent_kafka import KafkaError, Message, Producer
 
 from schemas.errors import BrokerUnavailable
+from schemas.kafka_address import servers_of
 from streams.ledger.dead_letters import Letter
 from streams.ledger.sink import Sink
 from streams.ledger.tables import arrow_schema
@@ -41,8 +42,8 @@ def replay_letters(bootstrap: str, sink: Sink, letters: Sequence[Letter]) -> int
         sink.write({"dead_letter_replays": table}, arrow_schema("batches").empty_table())
     if left or len(taken) < len(letters):
         raise BrokerUnavailable(
-            f"{len(letters) - len(taken)} of {len(letters)} dead letters could not be published on {bootstrap}: "
-            "check WATTLEDGER_KAFKA and that the topics exist; run it again for the rest"
+            f"{len(letters) - len(taken)} of {len(letters)} dead letters could not be published on "
+            f"{servers_of(bootstrap)}: check WATTLEDGER_KAFKA and that the topics exist; run it again for the rest"
         )
     return len(taken)
 

@@ -14,7 +14,7 @@ class WorkerSettings:
     """What a worker is told; built by the command line from environment and TOML."""
 
     kafka: str
-    """Bootstrap servers, `host:port[,host:port]`."""
+    """Kafka's address, as schemas.kafka_address reads it."""
     clickhouse: str
     """DSN: `https://user:password@host:8443/database` or `chdb:///absolute/path`."""
     group: str = "wattledger"

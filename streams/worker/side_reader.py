@@ -8,6 +8,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.errors import BrokerUnavailable, InvalidMessage
+from schemas.kafka_address import servers_of
 from schemas.side_input_codec import decode_engine, decode_model, decode_policy
 from schemas.topics import ENGINES, MODELS, POLICIES
 from streams.side_inputs import SideInputs
@@ -27,7 +28,7 @@ class SideReader:
     def __init__(
         self, bootstrap: str, side: SideInputs, bury: Callable[[str, int, int, bytes, str], None]
     ) -> None:
-        self._bootstrap = bootstrap
+        self._bootstrap = servers_of(bootstrap)
         self._take: Mapping[str, Callable[[bytes], None]] = {
             ENGINES: lambda value: side.add_engine(decode_engine(value)),
             MODELS: lambda value: side.add_model(decode_model(value)),

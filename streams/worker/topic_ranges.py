@@ -8,6 +8,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.errors import BrokerUnavailable
+from schemas.kafka_address import servers_of
 from streams.ledger.repairs import Position
 from streams.pipeline import Message
 from streams.worker.kafka import consumer_settings
@@ -25,7 +26,7 @@ class TopicRanges:
     """A consumer without a group's memory."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+        self._bootstrap = servers_of(bootstrap)
         self._consumer = Consumer(
             consumer_settings(bootstrap, "wattledger-repair", **{"auto.offset.reset": "error"})
         )

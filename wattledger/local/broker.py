@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.errors import BrokerUnavailable
+from schemas.kafka_address import servers_of
 from wattledger.local.containers import docker_answers, kafka_container
 from wattledger.local.kraft import Cluster, cluster
 from wattledger.local.probe import answering_brokers
@@ -26,7 +27,7 @@ class Broker:
     """A cluster that answers."""
 
     bootstrap: str
-    """For `bootstrap.servers`."""
+    """Its address, as schemas.kafka_address reads it."""
     kind: str
     """`given` (WATTLEDGER_KAFKA), `container` or `kraft` (child processes)."""
     start_s: float
@@ -49,7 +50,7 @@ class Broker:
     def _own(self) -> Cluster:
         if self.children is None:
             raise BrokerUnavailable(
-                f"{self.bootstrap} is not ours to stop; ask for broker(address=None, docker=False)"
+                f"{servers_of(self.bootstrap)} is not ours to stop; ask for broker(address=None, docker=False)"
             )
         return self.children
 
@@ -74,8 +75,8 @@ def broker(
     if address is not None:
         if not answering_brokers(address, timeout_s=ANSWER_TIMEOUT_S):
             raise BrokerUnavailable(
-                f"no Kafka broker answered at {address} within {ANSWER_TIMEOUT_S:.0f} s (WATTLEDGER_KAFKA); "
-                "start it, correct the address, or unset WATTLEDGER_KAFKA to run a local one"
+                f"no Kafka broker answered at {servers_of(address)} within {ANSWER_TIMEOUT_S:.0f} s "
+                "(WATTLEDGER_KAFKA); start it, correct the address, or unset WATTLEDGER_KAFKA to run a local one"
             )
         yield Broker(address, "given", time.monotonic() - began)
         return
@@ -85,5 +86,7 @@ def broker(
         else:
             children = stack.enter_context(cluster(brokers, env=env))
             found = Broker(children.bootstrap, "kraft", time.monotonic() - began, children)
-        log.info("Kafka (%s) answers at %s after %.1f s", found.kind, found.bootstrap, found.start_s)
+        log.info(
+            "Kafka (%s) answers at %s after %.1f s", found.kind, servers_of(found.bootstrap), found.start_s
+        )
         yield found
