@@ -6,8 +6,10 @@ from typing import Any, Final
 
 import faust
 
+from schemas.kafka_address import servers_of
 from schemas.topics import ENERGY, ITERATIONS, LOADS
 from streams.worker.assignor import AssignorByName
+from streams.worker.credentials import faust_credentials
 from streams.worker.settings import WorkerSettings
 from streams.worker.shell import Shell
 
@@ -24,7 +26,8 @@ def create_app(settings: WorkerSettings, shell: Shell, data_dir: str) -> faust.A
     os.makedirs(data_dir, exist_ok=True)  # noqa: PTH103 - Faust wants the directory's parent to exist
     app = faust.App(
         settings.group,
-        broker=[f"kafka://{server}" for server in settings.kafka.split(",")],
+        broker=[f"kafka://{server}" for server in servers_of(settings.kafka).split(",")],
+        broker_credentials=faust_credentials(settings.kafka),
         datadir=data_dir,
         key_serializer="raw",
         value_serializer="raw",
