@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from schemas.errors import WattledgerError
+from wattledger.logs import log_error
 
 __all__ = ["main"]
 
@@ -76,7 +77,8 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except WattledgerError as error:
-        click.echo(f"wattledger: {error}", err=True)
+        if not log_error(str(error)):
+            click.echo(f"wattledger: {error}", err=True)
         sys.exit(2)
 
 

@@ -56,6 +56,8 @@ class Settings:
     """Who issues receipts, as they say it."""
     base_url: str = "http://127.0.0.1:8321"
     """Where the API answers, as receipts name it."""
+    log_format: str = "text"
+    """`text`, or `json`: one object a line."""
 
     def require_kafka(self) -> str:
         """The broker's address; raises ConfigurationError where none is set."""

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import faust
 import uvloop
-from prometheus_client import start_http_server
 
 from schemas.frames import prepare
+from schemas.metrics.endpoint import serve_endpoint
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
 from streams.ledger.sink import ClickHouseSink
@@ -20,6 +20,7 @@ from streams.worker.dead_letters import DeadLetterTopic
 from streams.worker.durable import Durable
 from streams.worker.epochs import ModelEpochs
 from streams.worker.frontier import FrontierReader
+from streams.worker.health import Health
 from streams.worker.jobs import Jobs
 from streams.worker.metrics import WorkerMetrics
 from streams.worker.repairing import Repairs
@@ -40,13 +41,13 @@ def run_worker(settings: WorkerSettings) -> None:
     thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
     client = thread.submit(connect, settings.clickhouse).result()
     thread.submit(require_current, client).result()
-    metrics = WorkerMetrics.create()
+    metrics, health = WorkerMetrics.create(), Health()
     side = SideInputs()
     dead_letters = DeadLetterTopic(settings.kafka)
     side_reader = SideReader(settings.kafka, side, dead_letters.publish_side_input)
     side_reader.refresh()
     if settings.metrics_port:
-        start_http_server(settings.metrics_port, registry=metrics.registry)
+        serve_endpoint(settings.metrics_port, metrics.registry, live=health.live, ready=health.ready)
 
     prepare()  # a second of Numba's loading that the first frame would pay
     uvloop.install()
@@ -56,7 +57,7 @@ def run_worker(settings: WorkerSettings) -> None:
         epochs = ModelEpochs(client, settings.kafka, side, side_reader, settings.epochs, metrics)
         sink, ranges = ClickHouseSink(client), TopicRanges(settings.kafka)
         repairs = Repairs(client, sink, ranges.read, side, settings.windows, settings.split)
-        durable = Durable(sink, side, settings.split, epochs, metrics, dead_letters.publish)
+        durable = Durable(sink, side, settings.split, epochs, metrics, dead_letters.publish, health.turned)
         shell = Shell(
             settings=settings,
             side=side,
@@ -66,9 +67,11 @@ def run_worker(settings: WorkerSettings) -> None:
             metrics=metrics,
             thread=thread,
             jobs=Jobs(chores(settings, client, repairs, metrics)),
+            health=health,
         )
         app = create_app(settings, shell, data_dir)
-        worker = faust.Worker(app, loop=loop, loglevel="WARNING", quiet=True, redirect_stdouts=False)
+        # The log is the command's to set up: Faust would give the root logger a form of its own.
+        worker = faust.Worker(app, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False)
         logging.getLogger("streams").setLevel(logging.INFO)
         try:
             worker.execute_from_commandline()

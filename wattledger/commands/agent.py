@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from wattledger import settings as settings_module
+from wattledger.logs import begin_logging
 
 if TYPE_CHECKING:
     from producers.meters.host import HostPower
@@ -117,9 +118,10 @@ def command(
     from producers.clock import UnixClock
     from schemas.metrics.instruments import new_registry
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    found = settings_module.load()
+    begin_logging(found.log_format, logging.INFO)
     settings = AgentSettings(
-        kafka=settings_module.load().require_kafka(),
+        kafka=found.require_kafka(),
         cluster=cluster,
         node=node,
         zone=zone,

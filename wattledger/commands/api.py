@@ -1,11 +1,13 @@
 """`wattledger api`: receipts, usage and the page over HTTP, for tenants and operators."""
 
+import logging
 from pathlib import Path
 
 import click
 
 from streams.answers.api import ServiceRules, serve
 from wattledger import settings as settings_module
+from wattledger.logs import begin_logging
 
 __all__ = ["command"]
 
@@ -42,6 +44,7 @@ def command(host: str, port: int, open_page: bool, per_second: float, metrics_po
       curl -H 'Authorization: Bearer wl_…' http://127.0.0.1:8321/v1/receipts/req-7f3a
     """  # fmt: skip
     settings = settings_module.load()
+    begin_logging(settings.log_format, logging.WARNING)
     rules = ServiceRules(
         issuer=settings.issuer,
         base_url=settings.base_url,

@@ -1,6 +1,7 @@
 """`wattledger factors`: carbon intensity, PUE, water and manufacturing, from files, APIs and what ships."""
 
 import json
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -30,8 +31,11 @@ from streams.ledger.client import connect
 from wattledger import settings
 from wattledger.factor_topics import sync_factors
 from wattledger.factors import store_shipped
+from wattledger.logs import begin_logging
 
 __all__ = ["command"]
+
+log = logging.getLogger(__name__)
 
 FUTURE = "2299-12-31 23:59:59.999"
 HOUR_NS = 3_600_000_000_000
@@ -158,8 +162,10 @@ def poll_command(
     Example:
       ENTSOE_TOKEN=… wattledger factors poll --source entso-e --zone DE --zone NO-NO2 --every 900
     """
+    known = settings.load()
+    begin_logging(known.log_format, logging.INFO)
     source = _source(name, path)
-    publish = publisher(settings.load().require_kafka())
+    publish = publisher(known.require_kafka())
     registry = new_registry()
     metrics = PollerMetrics(registry)
     if metrics_port:
@@ -170,9 +176,7 @@ def poll_command(
             source, zones, publish, from_ns=now_ns - round(hours * HOUR_NS), to_ns=now_ns, now_ns=now_ns
         )
         metrics.count(name, done)
-        click.echo(f"{_day(now_ns)}  published {done.published} intensities of {len(zones)} zones")
-        for failure in done.failures:
-            click.echo(f"  {failure}", err=True)
+        log.info("published %d intensities of %d zones", done.published, len(zones))
         if every_s is None:
             ctx.exit(1 if done.failures else 0)
         time.sleep(max(every_s, done.wait_s))

@@ -10,6 +10,7 @@ from streams.windows import WindowRules
 from streams.worker.run import run_worker
 from streams.worker.settings import WorkerSettings
 from wattledger import settings as settings_module
+from wattledger.logs import begin_logging
 
 __all__ = ["command"]
 
@@ -147,11 +148,7 @@ def command(
         wattledger worker --group prod --metrics-port 9108
     """
     settings = settings_module.load()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-    for driver in ("urllib3", "clickhouse_connect"):
-        logging.getLogger(driver).setLevel(
-            logging.CRITICAL
-        )  # they log what they also raise, and we say it once
+    begin_logging(settings.log_format, logging.WARNING)
     run_worker(
         WorkerSettings(
             kafka=settings.require_kafka(),
