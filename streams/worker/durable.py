@@ -44,6 +44,8 @@ class Durable:
     epochs: ModelEpochs
     metrics: WorkerMetrics
     publish_dead_letters: Callable[[tuple[DeadLetter, ...]], None]
+    turned: Callable[[], None]
+    """Told before each try: a database that is away is no standstill of ours."""
     give_up: threading.Event = field(default_factory=threading.Event)
     """Set while partitions are taken away or the worker stops: a database that is away is not waited for."""
 
@@ -88,6 +90,7 @@ class Durable:
         """Repeat `step`, which is idempotent, until it succeeds; False when told to give up first."""
         pause_s = FIRST_RETRY_S
         while True:
+            self.turned()
             try:
                 step()
             except (DatabaseUnavailable, BrokerUnavailable) as error:
