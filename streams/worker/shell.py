@@ -23,6 +23,7 @@ from streams.side_inputs import SideInputs
 from streams.worker.commits import Commits
 from streams.worker.durable import Durable
 from streams.worker.frontier import FrontierReader
+from streams.worker.health import Health
 from streams.worker.jobs import Jobs, Scope
 from streams.worker.limits import DeadLetterLimits
 from streams.worker.metrics import WorkerMetrics
@@ -40,6 +41,8 @@ EXIT_REFUSED: Final = 2
 
 RETRY_S: Final = 1.0
 """How often a broker or database that is away is asked again."""
+LOOK_S: Final = 30.0
+"""How often the logs' ends are held against what was read: one call to the broker."""
 WAIT_S: Final = 0.02
 """How often a message that must wait looks again."""
 
@@ -60,6 +63,7 @@ class Shell:
         metrics: WorkerMetrics,
         thread: ThreadPoolExecutor,
         jobs: Jobs,
+        health: Health,
     ) -> None:
         self._settings = settings
         self._side = side
@@ -69,6 +73,7 @@ class Shell:
         self._metrics = metrics
         self._thread = thread
         self._jobs = jobs
+        self._health = health
         self._gate = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._pipeline: Pipeline | None = None
@@ -111,6 +116,7 @@ class Shell:
             self._seen_offset.clear()
             self._gate.set()
             self._metrics.ready.set(1)
+            self._health.assigned()
             log.info(
                 "gate open: %d partitions, %d groups sealed before",
                 len(self._assigned) // 2,
@@ -195,6 +201,7 @@ class Shell:
         """Every flush interval make what is due durable; at once again while there is more."""
         try:
             while not stopping():
+                self._health.turned()
                 more = self._gate.is_set() and await self._flush()
                 if not more:
                     await self._work_on_jobs()
@@ -247,6 +254,25 @@ class Shell:
             if self._gate.is_set():
                 await self._commits.send(self._consumer)
 
+    async def watch_forever(self, stopping: Callable[[], bool]) -> None:
+        """Now and then see whether what the logs hold is read: a fetcher that stands still raises nothing."""
+        before = -1
+        while not stopping():
+            await asyncio.sleep(LOOK_S)
+            pipeline = self._pipeline
+            if pipeline is None or not self._gate.is_set():
+                continue
+            try:
+                ends = await self._on_thread(self._frontier.ends, sorted(self._assigned))
+            except BrokerUnavailable:
+                continue  # what waits is said by whoever waits for it
+            if pipeline is self._pipeline:
+                at = {position: pipeline.position(*position) for position in ends}
+                behind = any(at[position] < end for position, end in ends.items())
+                held_back = bool(self._waiting)
+                self._health.reading(unread=behind and not held_back and sum(at.values()) == before)
+                before = sum(at.values())
+
     async def _work_on_jobs(self) -> None:
         """One step of what is due beside the stream."""
         now_s = time.monotonic()
@@ -260,6 +286,7 @@ class Shell:
     async def _until_it_answers(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The function's result, asked again while broker or database are away; nothing is let in meanwhile."""
         while True:
+            self._health.turned()
             try:
                 return await self._on_thread(function, *arguments)
             except (BrokerUnavailable, DatabaseUnavailable) as error:
