@@ -56,6 +56,7 @@ def create_app(settings: WorkerSettings, shell: Shell, data_dir: str) -> faust.A
     app.on_partitions_assigned.connect(on_assigned)
     app.task(_task(app, "flush", shell.flush_forever))
     app.task(_task(app, "commit", shell.commit_forever))
+    app.task(_task(app, "watch", shell.watch_forever))
     return app
 
 
