@@ -14,6 +14,7 @@ from schemas.frames import encode_energy, encode_iterations
 from schemas.topics import ENERGY, ITERATIONS
 from streams.pipeline import Frontier, Work
 from streams.side_inputs import SideInputs
+from streams.worker.health import Health
 from streams.worker.jobs import Jobs
 from streams.worker.metrics import WorkerMetrics
 from streams.worker.settings import WorkerSettings
@@ -77,6 +78,7 @@ def make_shell(database: Database) -> Shell:
         metrics=WorkerMetrics.create(),
         thread=ThreadPoolExecutor(1),
         jobs=Jobs([]),
+        health=Health(),
     )
 
 
