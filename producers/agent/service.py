@@ -41,6 +41,8 @@ LONGEST_SLEEP_S: Final = 0.1
 """How long an engine may wait for its welcome."""
 MAX_ROUNDS: Final = 64
 """Of reading from engines before the meters are looked at again: 4 MiB from each at most."""
+STALLED_S: Final = 60.0
+"""Without a flush for so long, where one is due every half second, the agent hangs: in the driver or on its disk."""
 PUMP_S: Final = 0.25
 """Between looks at what Kafka has taken: the hooks have their acknowledgements already, from the disk."""
 
@@ -96,7 +98,18 @@ class Agent:
             on_message=self._on_message,
             on_gone=self._on_gone,
         )
+        self._begun_s = time.monotonic()
+        self._flushed_s: float | None = None
         self._regroup()
+
+    def live(self) -> str | None:
+        """For probes: what only a restart can mend, None where frames reach the disk. Kafka is no part of it."""
+        silent_s = time.monotonic() - (self._begun_s if self._flushed_s is None else self._flushed_s)
+        return f"nothing was spooled for {silent_s:.0f} s" if silent_s > STALLED_S else None
+
+    def ready(self) -> str | None:
+        """For probes: None once the first frames are on disk, so that engines may come."""
+        return "nothing was spooled yet" if self._flushed_s is None else None
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Serve until `stopping`, then write what is there and give Kafka a moment to take it."""
@@ -282,6 +295,7 @@ class Agent:
                 "spooled": self._roster.spooled(),
             },
         )
+        self._flushed_s = time.monotonic()
         acks, self._acks = self._acks, {}
         for engine_id, connection in acks.items():
             engine = self._roster.engines.get(engine_id)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -28,6 +29,7 @@ from schemas.side_inputs import EngineDescriptor, Load
 from schemas.topics import ENERGY, ENGINES, ITERATIONS, LOADS
 from tests.meters import nvml_stub
 from tests.meters.nvml_stub import NvmlStub
+from wattledger.local.processes import free_ports
 
 
 @dataclass
@@ -337,3 +339,19 @@ def test_a_full_spool_keeps_the_energy_and_counts_what_it_gave_up(rig: Rig) -> N
     assert sequences[0] > 0
     mine = [frame.sequence for frame in rig.energy() if frame.group_id == "c/n1/a"]
     assert mine == list(range(len(mine)))
+
+
+def test_probes_ask_for_frames_on_disk_not_for_kafka(rig: Rig) -> None:
+    port = free_ports(1)[0]
+    rig.start("--metrics-port", str(port))
+
+    def answers(path: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    rig.wait_for(lambda: answers("/ready"))
+    assert answers("/live")
+    rig.stop()

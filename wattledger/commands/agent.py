@@ -107,8 +107,6 @@ def command(
       WATTLEDGER_KAFKA=broker:9092 wattledger agent --cluster prod --zone DE --uids any
     """
     # Imported here, so that --help needs neither NVML nor Kafka.
-    from prometheus_client import start_http_server
-
     from producers.agent.metrics import Metrics
     from producers.agent.node import open_node
     from producers.agent.publisher import Publisher
@@ -116,6 +114,7 @@ def command(
     from producers.agent.settings import AgentSettings
     from producers.agent.spool import Spool
     from producers.clock import UnixClock
+    from schemas.metrics.endpoint import serve_endpoint
     from schemas.metrics.instruments import new_registry
 
     found = settings_module.load()
@@ -153,7 +152,7 @@ def command(
         life=life,
     )
     if metrics_port:
-        start_http_server(metrics_port, registry=registry)
+        serve_endpoint(metrics_port, registry, live=agent.live, ready=agent.ready)
     # What was imported stays: the collector need not look through it again twice a minute.
     gc.collect()
     gc.freeze()
