@@ -26,8 +26,9 @@ demo-vllm: setup  ## a real vLLM on CPU, agent, Kafka, worker, ledger: three ten
 	@tools/vllm-env
 	@tools/uv run --frozen --all-extras python -m tools.demo_vllm
 
+# Two at a time on two cores; by file, so that a file's own brokers and databases start once.
 test: setup  ## unit, property and end-to-end tests (under 20 minutes)
-	@tools/uv run --frozen --all-extras pytest
+	@tools/uv run --frozen --all-extras pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-simulation: setup  ## the commit protocol under 100,000 drawn schedules (ten minutes on two cores)
 	@tools/uv run --frozen --all-extras python -m tests.protocol

@@ -117,8 +117,11 @@ def test_every_bad_message_is_kept_with_its_reason_and_harms_no_other(
     with bench.database() as (dsn, client):
         with bench.worker(dsn, bench.group(stream)) as running:
             wait_until_booked(client, stream.cluster, len(stream.fleet.groups), stream.sealed_ns())
-            progress = running.progress()
-        assert progress is not None
+            deadline = time.monotonic() + 60
+            # The rows are durable a moment before the worker counts them.
+            while (progress := running.progress()) is None or progress.dead_letters < len(wrong):
+                assert time.monotonic() < deadline, progress
+                time.sleep(0.2)
         assert progress.dead_letters == len(wrong)
         assert books_of(client).closes
         assert books_of(client).total.unobserved_uj == 0

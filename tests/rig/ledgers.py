@@ -100,7 +100,7 @@ def sealed_until_ns(client: "Client", cluster: str) -> dict[str, int]:
 
 
 def wait_until_booked(
-    client: "Client", cluster: str, groups: int, until_ns: int, *, timeout_s: float = 60.0
+    client: "Client", cluster: str, groups: int, until_ns: int, *, timeout_s: float = 180.0
 ) -> None:
     """Return once `groups` groups of the cluster are sealed up to `until_ns`."""
     deadline = time.monotonic() + timeout_s
