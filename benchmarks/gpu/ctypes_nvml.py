@@ -86,7 +86,7 @@ def _text(name: str, *before: Any) -> str:
 
 
 def nvmlInit() -> None:  # noqa: N802
-    _call("nvmlInit_v2")
+    _call("nvmlInitWithFlags", ctypes.c_uint(0))
 
 
 def nvmlShutdown() -> None:  # noqa: N802

@@ -1,4 +1,4 @@
-"""The measured model computes what a transformer computes, in any company; run where PyTorch is: `make test-gpu`."""
+"""The measured model computes what a transformer computes, in any company. `make test-gpu` runs this."""
 
 import numpy as np
 import pytest

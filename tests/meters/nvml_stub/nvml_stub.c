@@ -7,6 +7,7 @@
  *
  * The counter is power_w times the time since zero_ms (CLOCK_MONOTONIC, milliseconds), in steps of step_ms.
  * counter=0 leaves only power; scope=module only the module's power; a line `init_error=9` makes nvmlInit fail.
+ * A program that has loaded the library may also drive it with a clock of its own: see nvml_stub_drive.
  * What is not here raises FunctionNotFound in the binding, as an old driver would.
  */
 #include <stdio.h>
@@ -17,7 +18,7 @@
 
 enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7, GPU_IS_LOST = 15 };
 enum { MAX_GPUS = 16, MAX_PIDS = 16, MAX_SLICES = 8, WORD = 96 };
-enum { FIELD_POWER_AVERAGE = 185, SCOPE_GPU = 0, SCOPE_MODULE = 1, UNSIGNED_INT = 1 };
+enum { FIELD_POWER_AVERAGE = 185, FIELD_POWER_INSTANT = 186, SCOPE_GPU = 0, SCOPE_MODULE = 1, UNSIGNED_INT = 1 };
 
 typedef struct {
     char uuid[WORD];
@@ -94,6 +95,15 @@ static void read_script(void) {
     fclose(file);
 }
 
+/* From now on every GPU shows this counter and this power, whatever its line says; instantaneous power too. */
+static struct { int on; unsigned long long energy_mj; unsigned power_mw; } driven;
+
+void nvml_stub_drive(unsigned long long energy_mj, unsigned power_mw) {
+    driven.on = 1;
+    driven.energy_mj = energy_mj;
+    driven.power_mw = power_mw;
+}
+
 static int check(Device *device) {
     read_script();
     return device->gpu->lost ? GPU_IS_LOST : SUCCESS;
@@ -155,6 +165,7 @@ int nvmlDeviceGetTotalEnergyConsumption(Device *device, unsigned long long *ener
     Gpu *gpu = device->gpu;
     if (status) return status;
     if (!gpu->counter) return NOT_SUPPORTED;
+    if (driven.on) { *energy_mj = driven.energy_mj; return SUCCESS; }
     long long at_ms = now_ms();
     at_ms -= at_ms % gpu->step_ms;
     *energy_mj = at_ms > gpu->zero_ms ? (unsigned long long)(gpu->power_w * (at_ms - gpu->zero_ms)) : 0;
@@ -174,11 +185,11 @@ int nvmlDeviceGetFieldValues(Device *device, int count, Field *fields) {
     if (status) return status;
     for (int index = 0; index < count; index++) {
         Field *field = &fields[index];
-        int known = field->field == FIELD_POWER_AVERAGE
+        int known = (field->field == FIELD_POWER_AVERAGE || (driven.on && field->field == FIELD_POWER_INSTANT))
                     && field->scope == (unsigned)(device->gpu->module ? SCOPE_MODULE : SCOPE_GPU);
         field->status = known ? SUCCESS : NOT_SUPPORTED;
         field->value_type = UNSIGNED_INT;
-        field->value.ui = (unsigned)(device->gpu->power_w * 1000);
+        field->value.ui = driven.on ? driven.power_mw : (unsigned)(device->gpu->power_w * 1000);
     }
     return SUCCESS;
 }
