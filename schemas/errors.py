@@ -9,7 +9,8 @@ WattledgerError                  a user can act on the message
 ├── InvalidMessage               bytes that are not what a topic promises; goes to the dead letters
 │   ├── UnknownVersion           a frame of a version this program does not know
 │   ├── MalformedMessage         truncated, random or contradictory bytes
-│   └── UnknownEngine            a frame of an engine that no descriptor names
+│   ├── UnknownEngine            a frame of an engine that no descriptor names
+│   └── UntrustedMessage         unsigned, or signed by none who may send it
 ├── MeterError                   a meter cannot be read
 ├── SourceError                  a source of carbon factors did not answer as its documentation says
 │   └── RateLimited              it asks to wait; the error says how long
@@ -32,6 +33,7 @@ __all__ = [
     "SourceError",
     "UnknownEngine",
     "UnknownVersion",
+    "UntrustedMessage",
     "WattledgerError",
 ]
 
@@ -82,6 +84,14 @@ class UnknownEngine(InvalidMessage):
     """A frame of an engine that no descriptor names."""
 
     reason = "unknown_engine"
+
+
+class UntrustedMessage(InvalidMessage):
+    """A message that no node which may publish it has signed; `reason` says what is wrong with the signature."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class MeterError(WattledgerError):

@@ -39,6 +39,7 @@ __all__ = [
     "Pipeline",
     "SealedWindow",
     "Work",
+    "must_be_of_node",
     "must_match_key",
 ]
 
@@ -180,12 +181,18 @@ class Pipeline:
             self._bury(message, error)
         self.log_read(message.topic, message.partition, message.arrival_ns)
 
+    def refuse(self, message: Message, error: InvalidMessage) -> None:
+        """Set a message aside unread, such as one that nobody who may send it has signed."""
+        if not self._acks[message.topic, message.partition].is_repeat(message.offset):
+            self._bury(message, error)
+            self.log_read(message.topic, message.partition, message.arrival_ns)
+
     def log_read(self, topic: str, partition: int, arrival_ns: int) -> None:
         """Every message of `topic` that arrived in `partition` before `arrival_ns` has been received."""
         self._read_to_ns[topic, partition] = max(self._read_to_ns[topic, partition], arrival_ns)
-        self._touched |= {
-            name for name in self._overdue & self._groups.keys() if self._groups[name].partition == partition
-        }
+        if self._overdue:
+            overdue = self._overdue & self._groups.keys()
+            self._touched |= {name for name in overdue if self._groups[name].partition == partition}
 
     def overdue(self) -> dict[int, int]:
         """By partition where a window stays open only for frames that may lie unread in the log: until which
@@ -209,6 +216,7 @@ class Pipeline:
             raise UnknownEngine(
                 f"engine_id {frame.engine_id!r} has no descriptor: publish one to wattledger.engines.v1"
             )
+        must_be_of_node(frame, self._side)
         group = self._group(frame.group_id, message)
         if self._is_late(group, message, earliest_start_ns(frame), frame.end_ns):
             self._late.append(_late(message, frame, frame.engine_id))
@@ -230,7 +238,11 @@ class Pipeline:
         self._place(message, held=not late and group.hold_energy(held))
 
     def _receive_load(self, message: Message) -> None:
-        self._loads.append(decode_load(message.value))
+        load = decode_load(message.value)
+        if message.key != load.group_id.encode():
+            key = message.key.decode("utf-8", "replace")
+            raise InvalidMessage(f"key {key!r} is not the load's group_id {load.group_id!r}")
+        self._loads.append(load)
         self._acked_by_flush(message)
 
     def _group(self, group_id: str, message: Message) -> Group:
@@ -345,6 +357,21 @@ def must_match_key(message: Message, frame: IterationFrame | EnergyFrame) -> Non
         raise InvalidMessage(
             f"end_ns {frame.end_ns} lies {ahead_ns / 1e9:.1f} s after the message's arrival: "
             "set the node's clock (chrony or ntpd)"
+        )
+
+
+def must_be_of_node(frame: IterationFrame, side: SideInputs) -> None:
+    """Raise UnknownEngine for a frame of an engine that was never said to be where the frame's group is.
+
+    Who may publish for a node's groups may not speak for an engine elsewhere. Engines that begin to share a GPU
+    change their group's name and not its place; descriptors may be read anew before the frame is refused.
+    """
+    place = frame.group_id.rpartition("/")[0]
+    described = side.engines[frame.engine_id].facts
+    if not any(descriptor.group_id.rpartition("/")[0] == place for descriptor in reversed(described)):
+        raise UnknownEngine(
+            f"engine_id {frame.engine_id!r} has no descriptor with a group_id under {place!r}: publish one to "
+            "wattledger.engines.v1"
         )
 
 
