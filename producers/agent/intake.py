@@ -38,7 +38,8 @@ class Connection:
     uid: int
     hello: wire.Hello | None = None
     welcome: wire.Welcome | None = None
-    refused: bool = False
+    deaf: bool = False
+    """It has gone: nothing more can be sent to it, and what it sent before is still to be read."""
     reader: wire.MessageReader = field(default_factory=wire.MessageReader)
     unsent: bytearray = field(default_factory=bytearray)
 
@@ -100,6 +101,8 @@ class Intake:
 
     def send(self, connection: Connection, message: bytes) -> None:
         """Answer an engine; what the socket does not take at once follows later."""
+        if connection.deaf:
+            return
         connection.unsent += message
         if len(connection.unsent) > MAX_UNSENT_BYTES:
             self._drop(connection, "it does not read our answers")
@@ -138,6 +141,8 @@ class Intake:
             data = connection.stream.recv(READ_BYTES)
         except BlockingIOError:
             return
+        except ConnectionResetError:
+            data = b""  # it left our last acknowledgement unread
         except OSError as error:
             self._drop(connection, str(error))
             return
@@ -159,9 +164,10 @@ class Intake:
             sent = connection.stream.send(connection.unsent) if connection.unsent else 0
         except BlockingIOError:
             sent = 0
-        except OSError as error:
-            self._drop(connection, str(error))
-            return
+        except OSError:
+            # An engine that ends sends its last frames and leaves: its end comes behind them, when we read.
+            connection.deaf = True
+            sent = len(connection.unsent)
         del connection.unsent[:sent]
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.unsent else 0)
         if self._selector.get_key(connection.stream).events != wanted:

@@ -65,6 +65,11 @@ class AgentLink:
         """Frames that the agent has not acknowledged."""
         return len(self._frames)
 
+    @property
+    def sending(self) -> bool:
+        """Whether there is an agent, and something that it has not been sent."""
+        return self._socket is not None and bool(self._unsent or self._out)
+
     def offer(self, frame: wire.Frame) -> None:
         """Keep a frame until the agent has it."""
         self._frames.append(frame)

@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -32,6 +33,8 @@ log: Final = logging.getLogger(__name__)
 US: Final = 1_000
 LAST_FRAME_S: Final = 0.5
 """How long an engine's orderly exit may wait for our last frame, which takes a millisecond."""
+SEND_AGAIN_S: Final = 0.005
+"""Between attempts to put the last frames into a socket that is full, or not welcomed yet."""
 
 
 class Pass:
@@ -89,6 +92,7 @@ class Recorder:
         self._load_events: deque[Load] = deque()
         self._off_reason = ""
         self._stop = threading.Event()
+        self._patience_s = LAST_FRAME_S
         self.engine_id = settings.engine_id(facts.name)
         hello = wire.Hello(wire.PROTOCOL, self.incarnation, start_ns, self.engine_id, facts)
         self._link = AgentLink(settings.socket, hello, max_bytes=settings.buffer_bytes)
@@ -201,7 +205,16 @@ class Recorder:
                 self._link.pump()
             except Exception as error:  # noqa: BLE001 - the engine must not learn of it
                 self.switch_off(f"making a frame: {error}", error)
+        with contextlib.suppress(Exception):
+            self._send_the_rest()
         self._link.close()
+
+    def _send_the_rest(self) -> None:
+        """Until the socket has taken every frame, from where the agent reads it although we are gone."""
+        deadline = time.monotonic() + self._patience_s
+        while self._link.sending and time.monotonic() < deadline:
+            time.sleep(SEND_AGAIN_S)
+            self._link.pump()
 
     def cut(self) -> None:
         """Close the frame that ends now and hand it to the link."""
@@ -268,7 +281,8 @@ class Recorder:
         self._link.close()
 
     def stop(self, timeout_s: float = 2.0) -> None:
-        """Cut a last frame, send what the socket takes at once, and end the thread."""
+        """Cut a last frame, send what an agent that is there takes within `timeout_s`, and end the thread."""
+        self._patience_s = timeout_s
         self._stop.set()
         # In a forked child there is no such thread any more.
         if self._thread.is_alive():

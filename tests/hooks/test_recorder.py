@@ -1,6 +1,7 @@
 """The recorder and its socket: nothing lost that could be kept, every loss a hole, no error reaches the engine."""
 
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -227,3 +228,22 @@ def test_messages_cut_anywhere_are_put_together_again() -> None:
     found = [found for place in range(len(stream)) for found in reader.feed(stream[place : place + 1])]
     assert [kind for kind, _ in found] == [wire.Kind.ACK, wire.Kind.FRAME, wire.Kind.ACK]
     assert wire.read_frame(found[1][1]) == wire.Frame(3, 9, b"payload")
+
+
+def test_a_last_frame_waits_for_the_agents_welcome(tmp_path: Path) -> None:
+    agent = FakeAgent(tmp_path / "agent.sock")
+    recorder = Recorder(FACTS, step, settings(agent.path, frame_s=5.0))
+    recorder.start()
+    record(recorder, "only")
+    recorder.stop()
+    agent.wait_for(lambda: clients(agent) == ["only"])
+    agent.close()
+
+
+def test_an_engine_that_ends_does_not_wait_for_an_agent_that_is_not_there(tmp_path: Path) -> None:
+    recorder = Recorder(FACTS, step, settings(tmp_path / "nobody.sock", frame_s=5.0))
+    recorder.start()
+    record(recorder, "unheard")
+    began_s = time.monotonic()
+    recorder.stop(timeout_s=60.0)
+    assert time.monotonic() - began_s < 30
