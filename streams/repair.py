@@ -51,10 +51,11 @@ def rebook(
 ) -> list[Batch]:
     """Book the time of `sealed` from the frames in `group`; revisions are not yet given.
 
-    sealed: neighbours in order of time. group: all their frames, and those that came late. begins: the first
-    of `sealed` is the group's first, so that earlier frames extend the group's time, on the window grid.
+    sealed: neighbours in order of time; of two that claim the same time the longer one's edges hold. group: all
+        their frames, and those that came late. begins: the first of `sealed` is the group's first, so that earlier
+        frames extend the group's time, on the window grid.
     """
-    edges = sorted({edge for one in sealed for edge in (one.start_ns, one.end_ns)})
+    edges = _edges(sealed)
     if begins and (group.energy or group.iterations) and (first_ns := begins_ns(group)) < edges[0]:
         edges = [first_ns, *range((first_ns // window_ns + 1) * window_ns, edges[0], window_ns), *edges[1:]]
     batches = []
@@ -93,9 +94,13 @@ def revise(
                 written.append(replace(batch, revision=current[batch.batch_id] + 1))
         else:
             written.append(replace(batch, revision=max(above, last_revisions.get(batch.batch_id, -1) + 1)))
-    if written:
-        written += [_superseded(one, written[0]) for one in vanished]
-    return written
+    return written + [_superseded(one, (written or batches)[0]) for one in vanished]
+
+
+def _edges(sealed: Sequence[Sealed]) -> list[int]:
+    """Where batches meet; an edge in the middle of another batch is none."""
+    found = sorted({edge for one in sealed for edge in (one.start_ns, one.end_ns)})
+    return [edge for edge in found if not any(one.start_ns < edge < one.end_ns for one in sealed)]
 
 
 def _still_silent(group: Group, before: Sequence[Sealed], end_ns: int) -> set[str]:

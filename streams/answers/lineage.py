@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+from streams.carbon.ladder import Intensities, Rung
+from streams.carbon.rows import read_intensities
 from streams.uncertainty.loadings import COEFFICIENTS
 
 if TYPE_CHECKING:
@@ -22,16 +24,19 @@ CONTEXT: Final = "/v1/context.jsonld"
 """Where the API serves the context of schemas/receipts; checking a receipt never fetches it."""
 PRIVATE_BELOW: Final = 3
 UJ_PER_WH: Final = 3.6e9
+EVER: Final = "2299-12-31 23:59:59.999"
 
 BATCHES: Final = """
 SELECT
     line.batch_id, batch.start_ns, batch.end_ns, batch.revision, batch.batch_size, batch.tenants, batch.request_uj,
     batch.metered_uj, line.energy_uj, line.half_width_uj, line.prefill_tokens, line.decode_tokens,
     line.emitted_tokens, line.iterations, line.term_shares, batch.request_scale, batch.method, batch.permutations,
-    batch.seed, batch.model_version, batch.model_origin, model.coefficients, batch.tier
+    batch.seed, batch.model_version, batch.model_origin, model.coefficients, batch.tier,
+    batch.zone
 FROM current_ledger AS line
 INNER JOIN current_batches AS batch
     ON line.event_time = batch.event_time AND line.batch_id = batch.batch_id AND line.revision = batch.revision
+    AND line.inputs = batch.inputs
 LEFT JOIN (
     SELECT engine_class, model_version, any(coefficients) AS coefficients
     FROM energy_models GROUP BY engine_class, model_version
@@ -48,8 +53,10 @@ SELECT
     raw.batch_id, raw.meter_id, raw.source, raw.from_ns, raw.from_before_ns, raw.from_before_uj, raw.from_after_ns,
     raw.from_after_uj, raw.to_ns, raw.to_before_ns, raw.to_before_uj, raw.to_after_ns, raw.to_after_uj
 FROM (SELECT * FROM raw_meter FINAL WHERE batch_id IN {batches:Array(String)} AND kind = 'gpu') AS raw
-INNER JOIN (SELECT batch_id, revision FROM current_batches WHERE batch_id IN {batches:Array(String)}) AS batch
-    ON raw.batch_id = batch.batch_id AND raw.revision = batch.revision
+INNER JOIN (
+    SELECT batch_id, revision, inputs FROM current_batches WHERE batch_id IN {batches:Array(String)}
+) AS batch
+    ON raw.batch_id = batch.batch_id AND raw.revision = batch.revision AND raw.inputs = batch.inputs
 ORDER BY raw.batch_id, raw.meter_id
 """
 
@@ -57,11 +64,6 @@ REVISIONS: Final = """
 SELECT batch_id, revision, any(reason), min(stored_at)
 FROM batches WHERE batch_id IN {batches:Array(String)}
 GROUP BY batch_id, revision ORDER BY batch_id, revision
-"""
-
-FACTORS: Final = """
-SELECT batch_id, basis, g_per_kwh, source, estimated, factor_version, zone
-FROM batch_intensity WHERE batch_id IN {batches:Array(String)} ORDER BY batch_id, basis
 """
 
 COLD_START: Final = """
@@ -92,27 +94,47 @@ def make_lineage(client: "Client", request: dict[str, Any], base_url: str) -> di
     batches = {"batches": [_text(row[0]) for row in rows]}
     readings = _by_batch(client.query(READINGS, parameters=batches).result_rows)
     revisions = _by_batch(client.query(REVISIONS, parameters=batches).result_rows)
-    factors = _by_batch(client.query(FACTORS, parameters=batches).result_rows)
+    intensities = _intensities(client, {str(row[-1]) for row in rows}, bounds)
     return {
         "@context": f"{base_url}{CONTEXT}",
         "id": f"{base_url}/v1/receipts/{request['request_id']}/lineage",
         "type": "Lineage",
         "request_id": request["request_id"],
-        "batches": [_batch(row, readings, revisions, factors) for row in rows],
+        "batches": [_batch(row, readings, revisions, intensities) for row in rows],
         "cold_start": [_cold_start(row) for row in client.query(COLD_START, parameters=key).result_rows],
     }
+
+
+def _intensities(client: "Client", zones: set[str], bounds: dict[str, int]) -> Intensities:
+    places = zones | {zone.partition("-")[0] for zone in zones}
+    until_ms = bounds["to_ms"] + 1
+    return Intensities(read_intensities(client, places, until_ms, EVER, from_ms=bounds["from_ms"]))
+
+
+def _factors(intensities: Intensities, zone: str, start_ns: int) -> list[dict[str, Any]]:
+    """The carbon intensity of a batch by basis; market-based is location-based where no other is on record."""
+    found = {basis: intensities.at(zone, basis, start_ns) for basis in ("location", "market")}
+    if found["market"].intensity is None and found["location"].intensity is not None:
+        found["market"] = Rung(f"location:{found['location'].name}", found["location"].intensity)
+    return [
+        {"basis": basis, "g_per_kwh": one.intensity.g_per_kwh, "source": one.intensity.source,
+         "estimated": one.intensity.estimated, "factor_version": one.intensity.factor_version, "zone": zone,
+         "rung": one.name}
+        for basis, one in found.items()
+        if one.intensity is not None
+    ]  # fmt: skip
 
 
 def _batch(
     row: Sequence[Any],
     readings: dict[str, list[Sequence[Any]]],
     revisions: dict[str, list[Sequence[Any]]],
-    factors: dict[str, list[Sequence[Any]]],
+    intensities: Intensities,
 ) -> dict[str, Any]:
     (
         batch_id, start_ns, end_ns, revision, size, tenants, request_uj, metered_uj, energy_uj, half_width_uj,
         prefill, decode, emitted, iterations, terms, scale, method, permutations, seed, model_version, model_origin,
-        coefficients, tier,
+        coefficients, tier, zone,
     ) = row  # fmt: skip
     name = _text(batch_id)
     private = tenants < PRIVATE_BELOW
@@ -148,11 +170,7 @@ def _batch(
         "coefficients": {term: coefficients.get(term, 0.0) for term in COEFFICIENTS},
         "terms": dict(zip(COEFFICIENTS, terms, strict=False)),
         "request_scale": scale,
-        "carbon": [
-            {"basis": basis, "g_per_kwh": g_per_kwh, "source": source, "estimated": bool(estimated),
-             "factor_version": version, "zone": zone}
-            for _, basis, g_per_kwh, source, estimated, version, zone in factors.get(name, [])
-        ],
+        "carbon": _factors(intensities, zone, start_ns),
     }  # fmt: skip
 
 

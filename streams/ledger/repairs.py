@@ -29,19 +29,64 @@ __all__ = [
 Position = tuple[str, int, int, int]
 """(topic, partition, first offset, last offset)."""
 
-# A late frame whose windows are not sealed yet waits: a group that was put aside comes back, or does not. One
-# window more, so that both neighbours of its last edge can be restated together.
+# A late frame is dealt with when one window more is sealed, so that both neighbours of its last edge are restated
+# together. A group that has ended seals no more: after a while its frame is dealt with as far as it can be, and
+# once again if the group goes on after all.
 LATE: Final = """
 SELECT
-    lower(hex(MD5(concat(topic, '\\x1f', toString(topic_partition), '\\x1f', toString(topic_offset))))) AS id,
+    lower(hex(MD5(concat(
+        topic, '\\x1f', toString(topic_partition), '\\x1f', toString(topic_offset),
+        if(late.end_ns + {window_ns:Int64} <= until_ns, '', '\\x1fearly')
+    )))) AS id,
     'late_frame', late.group_id, late.topic_partition, late.start_ns, late.end_ns
 FROM (SELECT * FROM late_frames FINAL) AS late
 INNER JOIN (SELECT group_id, max(end_ns) AS until_ns FROM batches GROUP BY group_id) AS sealed
     ON late.group_id = sealed.group_id
 WHERE late.event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
-    AND late.end_ns + {window_ns:Int64} <= until_ns
+    AND (
+        late.end_ns + {window_ns:Int64} <= until_ns
+        OR (late.start_ns < until_ns AND late.stored_at <= now64(3) - toIntervalSecond({patience_s:UInt32}))
+    )
     AND id NOT IN (SELECT toString(cause_id) FROM repairs)
 ORDER BY late.group_id, late.start_ns
+"""
+
+# Two batches that claim the same time: of a worker taken for dead, and of the one that took its place and knew of
+# another process, or of an earlier frame. The sum of lengths finds the groups that are worth a closer look.
+OVERLAPS: Final = """
+WITH
+    crowded AS (
+        SELECT group_id
+        FROM batches
+        WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
+        GROUP BY group_id
+        HAVING sum(end_ns - start_ns) > max(end_ns) - min(start_ns)
+    )
+SELECT
+    lower(hex(MD5(arrayStringConcat(
+        [left_batch, toString(batch_id), toString(left_revision), toString(revision)], '\\x1f'
+    )))) AS id,
+    'overlap', group_id, topic_partition, left_start_ns, greatest(left_ns, end_ns)
+FROM (
+    SELECT
+        group_id,
+        topic_partition,
+        batch_id,
+        revision,
+        start_ns,
+        end_ns,
+        lagInFrame(toString(batch_id)) OVER chain AS left_batch,
+        lagInFrame(revision) OVER chain AS left_revision,
+        lagInFrame(start_ns) OVER chain AS left_start_ns,
+        lagInFrame(end_ns) OVER chain AS left_ns
+    FROM current_batches
+    WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64}) AND group_id IN crowded
+    WINDOW chain AS (
+        PARTITION BY group_id ORDER BY start_ns, end_ns, batch_id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW
+    )
+)
+WHERE left_ns > start_ns AND id NOT IN (SELECT toString(cause_id) FROM repairs)
+ORDER BY group_id, left_start_ns
 """
 
 # Neighbours share the reading at their edge, unless a counter was out of sight there or a revision moved it.
@@ -116,6 +161,9 @@ WHERE group_id = {group_id:String} AND end_ns >= {from_ns:Int64} AND start_ns <=
 CROSSING_NS: Final = 60_000_000_000
 """A frame may hold an iteration that began before the frame did; none that is served lasts a minute."""
 
+ENDED_S: Final = 60
+"""A group that goes on has sealed its next windows by then."""
+
 MODELS: Final = """
 SELECT engine_class, model_version, origin, coefficients, fit_error, covariance
 FROM energy_models FINAL
@@ -153,15 +201,25 @@ class Stretch:
 
 
 def open_causes(
-    client: "Client", *, from_ns: int, window_ns: int, holes_from_ns: int | None = None
+    client: "Client",
+    *,
+    from_ns: int,
+    window_ns: int,
+    holes_from_ns: int | None = None,
+    patience_s: int = ENDED_S,
 ) -> list[Cause]:
-    """Late frames and counter holes from event time `from_ns` on that nobody has dealt with.
+    """Late frames, counter holes and overlaps from event time `from_ns` on that nobody has dealt with.
 
-    holes_from_ns: where to begin to look for holes; their query grows with the time of the groups in trouble.
+    holes_from_ns: where to begin to look for holes and overlaps; their queries grow with the time looked at.
+    patience_s: a late frame at a group's end is waited with for so long; 0 where nothing more is to come.
     Raises DatabaseUnavailable.
     """
-    found = [*rows_of(client, LATE, {"from_ns": from_ns, "window_ns": window_ns})]
-    found += rows_of(client, HOLES, {"from_ns": from_ns if holes_from_ns is None else holes_from_ns})
+    near = {"from_ns": from_ns if holes_from_ns is None else holes_from_ns}
+    found = [
+        *rows_of(client, LATE, {"from_ns": from_ns, "window_ns": window_ns, "patience_s": patience_s}),
+        *rows_of(client, HOLES, near),
+        *rows_of(client, OVERLAPS, near),
+    ]
     return sorted((Cause(*row) for row in found), key=lambda cause: (cause.group_id, cause.from_ns))
 
 

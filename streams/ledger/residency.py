@@ -37,14 +37,14 @@ SELECT
     sum(toInt128(booked.host_uj))
 FROM current_ledger AS booked
 INNER JOIN (
-    SELECT event_time, batch_id, revision, engine_class
+    SELECT event_time, batch_id, revision, inputs, engine_class
     FROM current_batches
     WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
         AND event_time < fromUnixTimestamp64Nano({to_ns:Int64})
         AND engine_class IN {classes:Array(String)}
 ) AS sealed
     ON booked.event_time = sealed.event_time AND booked.batch_id = sealed.batch_id
-    AND booked.revision = sealed.revision
+    AND booked.revision = sealed.revision AND booked.inputs = sealed.inputs
 WHERE booked.account = 'idle' AND booked.tenant = ''
     AND booked.event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
     AND booked.event_time < fromUnixTimestamp64Nano({to_ns:Int64})
@@ -56,14 +56,14 @@ HELD: Final = """
 SELECT booked.tenant, sum(toInt128(booked.held_ns)) AS held_ns
 FROM current_ledger AS booked
 INNER JOIN (
-    SELECT event_time, batch_id, revision
+    SELECT event_time, batch_id, revision, inputs
     FROM current_batches
     WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
         AND event_time < fromUnixTimestamp64Nano({to_ns:Int64})
         AND engine_class = {engine_class:String}
 ) AS sealed
     ON booked.event_time = sealed.event_time AND booked.batch_id = sealed.batch_id
-    AND booked.revision = sealed.revision
+    AND booked.revision = sealed.revision AND booked.inputs = sealed.inputs
 WHERE booked.account = 'request'
     AND booked.event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
     AND booked.event_time < fromUnixTimestamp64Nano({to_ns:Int64})

@@ -67,6 +67,7 @@ BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "ingested_at": lambda b: b.ingested_ns // 1_000_000,
     "gpus": lambda b: b.gpus,
     "edge_error": lambda b: b.edge_error,
+    "attempt": lambda b: b.inputs,
 }
 
 

@@ -5,7 +5,7 @@ Read from the SQL itself, so that rows in memory and tables in the database have
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Final
@@ -58,6 +58,15 @@ def declared() -> Mapping[str, tuple[Column, ...]]:
                 tables[match[1]] = _columns(statement)
             elif match := re.match(r"ALTER TABLE (\w+)\S* ADD COLUMN IF NOT EXISTS (.+)", statement):
                 tables[match[1]] += (_column(match[2]),)
+            elif match := re.match(
+                r"ALTER TABLE (\w+)\S* COMMENT COLUMN IF EXISTS (\w+) '((?:[^']|'')*)'", statement
+            ):
+                tables[match[1]] = tuple(
+                    replace(column, comment=match[3].replace("''", "'"))
+                    if column.name == match[2]
+                    else column
+                    for column in tables[match[1]]
+                )
     return MappingProxyType(tables)
 
 

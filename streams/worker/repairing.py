@@ -4,7 +4,7 @@ A function of the ledger and the topics: it keeps no state, may run at any time,
 with the same rows. A cause that was dealt with is remembered in `repairs`, after the revisions are durable.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +12,7 @@ from schemas.errors import InvalidMessage
 from schemas.frames import decode_energy, decode_iterations
 from schemas.topics import ENERGY, ITERATIONS
 from streams.batch import Batch
-from streams.ledger.content import content_of, read_contents
+from streams.ledger.content import Content, content_of, read_contents
 from streams.ledger.model_rows import model_table
 from streams.ledger.repairs import (
     Cause,
@@ -27,7 +27,7 @@ from streams.ledger.rows import batch_table, ledger_table, meter_table
 from streams.ledger.sink import Sink
 from streams.ledger.tables import arrow_schema
 from streams.pipeline import Message, must_match_key
-from streams.repair import rebook, revise
+from streams.repair import SUPERSEDED, Sealed, rebook, revise
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
 from streams.windows import Group, Held, WindowRules
@@ -35,11 +35,13 @@ from streams.windows import Group, Held, WindowRules
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-__all__ = ["BEYOND_RETENTION", "REVISED", "UNCHANGED", "Repaired", "Repairs", "repair"]
+__all__ = ["BEYOND_RETENTION", "OVERTAKEN", "REVISED", "UNCHANGED", "Repaired", "Repairs", "repair"]
 
 REVISED: Final = "revised"
 UNCHANGED: Final = "unchanged"
 BEYOND_RETENTION: Final = "beyond_retention"
+OVERTAKEN: Final = "overtaken"
+"""Another attempt stands where this one should: its causes stay open, and the next run starts from there."""
 MOST_BATCHES: Final = 60
 """Batches recomputed at once: five minutes of iterations of one group in memory."""
 
@@ -72,6 +74,15 @@ class Repaired:
     """Revisions written, superseded batches included."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Neighbouring batches, dealt with."""
+
+    written: list[Batch]
+    stands: bool
+    """Whether readers now see what was computed: another's insert may have come between."""
+
+
 def repair(needs: Repairs, causes: Sequence[Cause], *, write: bool = True) -> Iterator[Repaired]:
     """Deal with `causes` (by group and time), one stretch of time after another; `write=False` only says what.
 
@@ -82,10 +93,12 @@ def repair(needs: Repairs, causes: Sequence[Cause], *, write: bool = True) -> It
         first, last_ns = together[0], max(cause.to_ns for cause in together)
         stretch = read_stretch(needs.client, first.group_id, first.from_ns, last_ns)
         done = [] if not stretch.sealed else list(_pieces(needs, stretch, first, write=write))
-        batches = tuple(batch for written in done for batch in written or ())
+        batches = tuple(batch for piece in done if piece is not None for batch in piece.written)
         outcome = REVISED if batches else BEYOND_RETENTION if None in done else UNCHANGED
+        if not all(piece.stands for piece in done if piece is not None):
+            outcome = OVERTAKEN
         remembered = [cause for cause in together if cause.cause_id]
-        if write and remembered:
+        if write and remembered and outcome != OVERTAKEN:
             table = repair_table(remembered, outcome, len(batches))
             needs.sink.write({"repairs": table}, arrow_schema("batches").empty_table())
         yield Repaired(first.group_id, first.from_ns, last_ns, tuple(together), outcome, batches)
@@ -104,7 +117,7 @@ def _by_stretch(causes: Sequence[Cause], near_ns: int) -> Iterator[list[Cause]]:
         yield together
 
 
-def _pieces(needs: Repairs, stretch: Stretch, first: Cause, *, write: bool) -> Iterator[list[Batch] | None]:
+def _pieces(needs: Repairs, stretch: Stretch, first: Cause, *, write: bool) -> Iterator[_Piece | None]:
     """Revise the stretch piece by piece; None where frames are missing.
 
     All readings of the stretch are there for every piece: a hole between two of them may be as long.
@@ -112,8 +125,8 @@ def _pieces(needs: Repairs, stretch: Stretch, first: Cause, *, write: bool) -> I
     key = first.group_id.encode()
     places = frame_positions(needs.client, first.group_id, stretch, first.from_ns)
     metered = needs.read([place for place in places if place[0] == ENERGY], key)
-    for begin in range(0, len(stretch.sealed), MOST_BATCHES):
-        piece = Stretch(stretch.sealed[begin : begin + MOST_BATCHES], stretch.begins and begin == 0)
+    for number, sealed in enumerate(_cut(stretch.sealed)):
+        piece = Stretch(sealed, stretch.begins and number == 0)
         places = frame_positions(needs.client, first.group_id, piece, first.from_ns)
         ran = needs.read([place for place in places if place[0] == ITERATIONS], key)
         if metered is None or ran is None:
@@ -123,7 +136,18 @@ def _pieces(needs: Repairs, stretch: Stretch, first: Cause, *, write: bool) -> I
         yield _revise(needs, group, piece, first, write=write)
 
 
-def _revise(needs: Repairs, group: Group, piece: Stretch, first: Cause, *, write: bool) -> list[Batch]:
+def _cut(sealed: Sequence[Sealed]) -> Iterator[tuple[Sealed, ...]]:
+    """At most MOST_BATCHES at a time, or a few more where batches overlap."""
+    piece: list[Sealed] = []
+    for one in sealed:
+        if len(piece) >= MOST_BATCHES and one.start_ns >= max(other.end_ns for other in piece):
+            yield tuple(piece)
+            piece = []
+        piece.append(one)
+    yield tuple(piece)
+
+
+def _revise(needs: Repairs, group: Group, piece: Stretch, first: Cause, *, write: bool) -> _Piece:
     batches = rebook(
         group,
         piece.sealed,
@@ -133,20 +157,27 @@ def _revise(needs: Repairs, group: Group, piece: Stretch, first: Cause, *, write
         begins=piece.begins,
         reason=first.kind,
     )
+    contents = {batch.batch_id: content_of(batch) for batch in batches}
     stored = read_contents(needs.client, group.group_id, batches)
-    same = {batch.batch_id for batch in batches if stored.get(batch.batch_id) == content_of(batch)}
+    same = {name for name, content in contents.items() if stored.get(name) == content}
     known = last_revisions(needs.client, group.group_id, piece, first.from_ns)
     written = revise(batches, piece.sealed, same, known)
-    if write and written:
-        tables = {
-            "ledger": ledger_table(written),
-            "raw_meter": meter_table(written),
-            "energy_models": model_table(written, needs.side),
-        }
-        needs.sink.write(
-            {name: table for name, table in tables.items() if table.num_rows}, batch_table(written)
-        )
-    return written
+    if not write or not written:
+        return _Piece(written, stands=True)
+    tables = {
+        "ledger": ledger_table(written),
+        "raw_meter": meter_table(written),
+        "energy_models": model_table(written, needs.side),
+    }
+    needs.sink.write({name: table for name, table in tables.items() if table.num_rows}, batch_table(written))
+    return _Piece(
+        written, stands=read_contents(needs.client, group.group_id, written) == _seen(written, contents)
+    )
+
+
+def _seen(written: Sequence[Batch], contents: Mapping[str, Content]) -> dict[str, Content]:
+    """What a reader sees of these batches where nothing else was written: of a superseded one, nothing."""
+    return {batch.batch_id: contents[batch.batch_id] for batch in written if batch.closed_by != SUPERSEDED}
 
 
 def _group(group_id: str, partition: int, messages: Iterable[Message], side: SideInputs) -> Group:

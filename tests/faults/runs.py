@@ -6,13 +6,13 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from schemas.topics import ENGINES
+from schemas.topics import ENGINES, LOADS
 from streams.ledger.client import connect
 from streams.ledger.migrations import up
 from streams.ledger.transfers import write_transfers
@@ -22,21 +22,29 @@ from tests.faults.machines import Agent, Machines, Workers
 from tests.faults.plan import Plan
 from tests.faults.traffic import disturb
 from tests.faults.verdict import Verdict, judge
-from tests.rig.ledgers import sealed_until_ns, wait_until_booked
+from tests.rig.ledgers import sealed_until_ns
 from tests.rig.streams import Record, Stream, demo_fleet, ends, place_group, records, send
 from wattledger.local.broker import Broker, broker
 from wattledger.local.clickhouse_front import Front, clickhouse_front
 from wattledger.local.worker import worker
 from wattledger.topics_admin import create_topics
 
-__all__ = ["Outcome", "Site", "run", "site"]
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+__all__ = ["Outcome", "Site", "marks", "run", "site"]
 
 SPEED: Final = 3.0
 """Event seconds per second while a stream is published: time constants are the fleet's own."""
 FLEET_S: Final = 60.0
 PARTITIONS: Final = 4
-SETTLED_S: Final = 150.0
-"""After everything is healed a run must be booked within this."""
+SETTLED_S: Final = 300.0
+"""After everything is healed a run must be booked within this, also on a machine that is busy."""
+LATE: Final = """
+SELECT toString(topic), topic_partition, topic_offset FROM late_frames WHERE startsWith(group_id, {prefix:String})
+"""
+LOADED: Final = "SELECT uniqExact(load_id) FROM loads WHERE startsWith(group_id, {prefix:String})"
+Position = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +84,13 @@ def run(where: Site, plan: Plan) -> Outcome:
     origin_ns = round((begin_s - lasts_s * (1 - 1 / SPEED)) * 1e9) // 5_000_000_000 * 5_000_000_000
     clean = records(fleet, origin_ns)
     stream = Stream(fleet, origin_ns, ends(where.broker.bootstrap))
-    sendings, destroyed = disturb(clean, plan.messages, plan.seed)
+    disturbed = disturb(clean, plan.messages, plan.seed)
+    loads = sum(one.topic == LOADS for one in clean)
     dsn, reference = (where.front.dsn(f"{kind}_{name.replace('-', '_')}") for kind in ("run", "ref"))
     for address in (dsn, reference):
         up(connect(address))
     spool = where.directory / f"{name}.spool"
-    spool.write_bytes(pickle.dumps(Spool(tuple(sendings), origin_ns, begin_s, SPEED)))
+    spool.write_bytes(pickle.dumps(Spool(disturbed.sendings, origin_ns, begin_s, SPEED)))
     place_group(where.broker.bootstrap, name, stream.begins)
     machines = Machines(
         where.broker,
@@ -92,7 +101,10 @@ def run(where: Site, plan: Plan) -> Outcome:
     try:
         _happen(machines, plan, begin_s, lasts_s / SPEED)
         machines.heal()
-        _until_booked(machines, dsn, stream)
+        machines.workers.wanted = {"one"}
+        _until_booked(machines.workers.keep, dsn, stream)
+        sent = send(where.broker.bootstrap, marks(disturbed.untouched))
+        _until_read(machines.workers.keep, dsn, name, loads, sent)
     except TimeoutError as error:
         stuck = Verdict(0, 0, 0, 0, (str(error),))
         return Outcome(plan, stuck, time.monotonic() - began, machines.workers.starts)
@@ -106,7 +118,7 @@ def run(where: Site, plan: Plan) -> Outcome:
         _repair(where, dsn)
         for client in clients:
             write_transfers(client)
-        verdict = judge(clients[0], clients[1], stream.cluster, destroyed)
+        verdict = judge(clients[0], clients[1], stream.cluster, disturbed.destroyed)
         if not verdict.broken:
             for client in clients:
                 client.command(f"DROP DATABASE {client.database} SYNC")
@@ -127,19 +139,57 @@ def _happen(machines: Machines, plan: Plan, begin_s: float, lasts_s: float) -> N
         time.sleep(0.1)
 
 
-def _until_booked(machines: Machines, dsn: str, stream: Stream) -> None:
-    deadline = time.monotonic() + SETTLED_S
-    machines.workers.wanted = {"one"}
-    client = connect(dsn)
+def marks(untouched: Sequence[Record]) -> list[Record]:
+    """One more message for each group and topic, whose reading can be seen: a frame of a sealed window, repeated.
+
+    A worker records it by position, as it does every frame that comes late. A partition is read in order, so by
+    then all that was sent before, the latest of the delayed frames included, has been dealt with.
+    """
+    first: dict[tuple[str, bytes], Record] = {}
+    for record in untouched:
+        first.setdefault((record.topic, record.key), record)
+    return list(first.values())
+
+
+def _until_booked(keep: Callable[[], None], dsn: str, stream: Stream) -> None:
+    """Return once every group's last window is sealed, whatever it took."""
     until_ns, groups = stream.sealed_ns(WindowRules()), len(stream.fleet.groups)
+
+    def missing(client: "Client") -> str:
+        sealed = sealed_until_ns(client, stream.cluster)
+        done = sum(end_ns >= until_ns for end_ns in sealed.values()) >= groups
+        return "" if done else f"{stream.cluster}: sealed only {sealed}"
+
+    _wait(keep, dsn, missing)
+
+
+def _until_read(
+    keep: Callable[[], None], dsn: str, cluster: str, loads: int, sent: Collection[Position] = ()
+) -> None:
+    """Return once everything up to these messages has been dealt with, and every load is there."""
+    asked = {"prefix": f"{cluster}/"}
+
+    def missing(client: "Client") -> str:
+        found = {tuple(row) for row in client.query(LATE, asked).result_rows}
+        ((ended,),) = client.query(LOADED, asked).result_rows
+        unread = sorted(set(sent) - found)
+        return f"{cluster}: {ended} of {loads} loads, unread {unread}" if unread or ended < loads else ""
+
+    _wait(keep, dsn, missing)
+
+
+def _wait(keep: Callable[[], None], dsn: str, missing: Callable[["Client"], str]) -> None:
+    """Keep what must run alive until nothing is missing."""
+    deadline = time.monotonic() + SETTLED_S
+    client = connect(dsn)
     try:
         while True:
-            machines.workers.keep()
-            sealed = sealed_until_ns(client, stream.cluster)
-            if sum(end_ns >= until_ns for end_ns in sealed.values()) >= groups:
+            keep()
+            said = missing(client)
+            if not said:
                 return
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{stream.cluster}: after {SETTLED_S:.0f} s sealed only {sealed}")
+                raise TimeoutError(f"after {SETTLED_S:.0f} s {said}")
             time.sleep(0.3)
     finally:
         client.close()
@@ -151,18 +201,19 @@ def _undisturbed(where: Site, dsn: str, stream: Stream, clean: Sequence[Record])
     send(where.broker.bootstrap, [one for one in clean if one.topic != ENGINES])
     group = f"{stream.cluster}-ref"
     place_group(where.broker.bootstrap, group, begins)
-    client = connect(dsn)
     log = where.directory / f"{group}.log"
     with worker(kafka=where.broker.bootstrap, clickhouse=dsn, log=log, options=["--group", group]):
-        wait_until_booked(
-            client, stream.cluster, len(stream.fleet.groups), stream.sealed_ns(), timeout_s=SETTLED_S
-        )
-    client.close()
+        _until_booked(lambda: None, dsn, stream)
+        _until_read(lambda: None, dsn, stream.cluster, sum(one.topic == LOADS for one in clean))
 
 
 def _repair(where: Site, dsn: str) -> None:
     """What the worker's own job does every minute, now."""
     env = {**os.environ, "WATTLEDGER_KAFKA": where.broker.bootstrap, "WATTLEDGER_CLICKHOUSE": dsn}
     subprocess.run(
-        [sys.executable, "-m", "wattledger", "repair"], env=env, check=True, capture_output=True, timeout=120
+        [sys.executable, "-m", "wattledger", "repair"],
+        env=env,
+        check=True,
+        capture_output=True,
+        timeout=SETTLED_S,
     )

@@ -12,7 +12,7 @@ from schemas.topics import ENERGY, ITERATIONS
 from tests.faults.plan import DESTRUCTIVE, MessageFault
 from tests.rig.streams import Record
 
-__all__ = ["Destroyed", "Sending", "disturb"]
+__all__ = ["Destroyed", "Disturbed", "Sending", "disturb"]
 
 LATEST_S: Final = 40.0
 """Event seconds by which a delayed frame comes late: far beyond the wait, "minutes" at this scale."""
@@ -42,9 +42,18 @@ class Destroyed:
     end_ns: int
 
 
-def disturb(
-    clean: Sequence[Record], faults: Sequence[MessageFault], seed: int
-) -> tuple[list[Sending], list[Destroyed]]:
+@dataclass(frozen=True, slots=True)
+class Disturbed:
+    """What is sent instead of the clean stream."""
+
+    sendings: tuple[Sending, ...]
+    """In order of time."""
+    destroyed: tuple[Destroyed, ...]
+    untouched: tuple[Record, ...]
+    """Frames that no fault has hit."""
+
+
+def disturb(clean: Sequence[Record], faults: Sequence[MessageFault], seed: int) -> Disturbed:
     """Apply the faults; what is not hit goes as it would, in event order."""
     rng = random.Random(seed)
     sendings = [Sending(one.at_ns, one.topic, one.key, one.value) for one in clean]
@@ -71,7 +80,11 @@ def disturb(
                 assert kind in DESTRUCTIVE
                 sendings[index] = replace(sending, value=_broken(sending, kind, rng))
                 destroyed.append(_destroyed(sending, kind))
-    return sorted([*sendings, *extra], key=lambda one: one.at_ns), destroyed
+    return Disturbed(
+        sendings=tuple(sorted([*sendings, *extra], key=lambda one: one.at_ns)),
+        destroyed=tuple(destroyed),
+        untouched=tuple(clean[index] for index in frames if index not in hit),
+    )
 
 
 def _frame(sending: Sending) -> IterationFrame | EnergyFrame:

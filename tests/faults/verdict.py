@@ -19,7 +19,7 @@ NOT_COMPARED: Final = (
     # Where frames lay and when they came depends on the faults; what was booked must not.
     "iteration_offsets", "energy_offsets", "topic_partition", "ingested_at",
     # A frame that came late is in the batch's next revision, which says so.
-    "revision", "reason", "inputs", "closed_by",
+    "revision", "reason", "inputs", "attempt", "closed_by",
 )  # fmt: skip
 TABLES: Final = ("batches", "ledger", "raw_meter", "transfers", "loads")
 

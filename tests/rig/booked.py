@@ -94,7 +94,7 @@ class Booked:
         return booked
 
     def causes(self) -> list[Cause]:
-        return open_causes(self.client, from_ns=0, window_ns=self.rules.window_ns)
+        return open_causes(self.client, from_ns=0, window_ns=self.rules.window_ns, patience_s=0)
 
     def repair(self, causes: Sequence[Cause] | None = None) -> list[Repaired]:
         """One run of the job; the causes that are open, unless some are given."""

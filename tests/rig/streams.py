@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -63,8 +64,8 @@ def records(fleet: Fleet, origin_ns: int) -> list[Record]:
     return [Record(*encode_event(event), at_ns=event.at_ns) for event in events(fleet, origin_ns)]
 
 
-def send(bootstrap: str, messages: Iterable[Record]) -> None:
-    """Publish in order and wait until the broker has everything."""
+def send(bootstrap: str, messages: Iterable[Record]) -> set[tuple[str, int, int]]:
+    """Publish in order and wait until the broker has everything; returns (topic, partition, offset) of each."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -74,10 +75,12 @@ def send(bootstrap: str, messages: Iterable[Record]) -> None:
         }
     )
     failures: list[str] = []
+    positions: set[tuple[str, int, int]] = set()
 
-    def delivered(error: object, _: object) -> None:
+    def delivered(error: object, message: Any) -> None:
         if error is not None:
             failures.append(str(error))
+        positions.add((message.topic(), message.partition(), message.offset()))
 
     for message in messages:
         while True:
@@ -89,6 +92,7 @@ def send(bootstrap: str, messages: Iterable[Record]) -> None:
         producer.poll(0)
     assert producer.flush(60) == 0
     assert not failures, failures[:3]
+    return positions
 
 
 def sent_stream(

@@ -81,7 +81,7 @@ def command(
             done += repair(needs, [_asked(needs, group_id, from_ns, to_ns)], write=not dry_run)
         else:
             for _ in range(1 if dry_run else MOST_ROUNDS):
-                causes = open_causes(client, from_ns=0, window_ns=rules.window_ns)
+                causes = open_causes(client, from_ns=0, window_ns=rules.window_ns, patience_s=0)
                 if not causes:
                     break
                 done += repair(needs, causes, write=not dry_run)
