@@ -8,13 +8,12 @@ Importing this needs Numba (the extra `worker` has it) and compiles for 3 s, onc
 written to.
 """
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.compiled import compiled, read_columns, unzigzag
 from schemas.iterations import WARM_UP
 from schemas.limits import MAX_OFFSET_NS, MAX_ORDINAL, MAX_ROWS, MAX_TOKENS
 
@@ -22,52 +21,12 @@ __all__ = ["certify"]
 
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _GAP_US: Final = 2 * MAX_OFFSET_NS // 1000
 _STEP: Final = 2 * MAX_ORDINAL
 
 
-def _compiled(function: Kernel) -> Kernel:
-    """Compiled for any thread, each index checked: the bytes are not ours."""
-    try:
-        kernel: Kernel = numba.njit(function, cache=True, nogil=True, boundscheck=True)
-    except RuntimeError:  # no directory that could hold the cache
-        kernel = numba.njit(function, nogil=True, boundscheck=True)
-    return kernel
-
-
-@_compiled
-def _unzigzag(value: int) -> int:
-    return (value >> 1) ^ -(value & 1)
-
-
-@_compiled
-def _read(data: NDArray[np.uint8], column_bytes: Int64s, counts: Int64s, values: Int64s) -> bool:
-    """Every column's varints into `values`; False unless each column holds its count of them, below 2^56."""
-    at = filled = 0
-    for column in range(column_bytes.size):
-        end = at + column_bytes[column]
-        for _ in range(counts[column]):
-            value = np.int64(0)
-            shift = 0
-            while True:
-                if at >= end or shift > 49:
-                    return False
-                byte = np.int64(data[at])
-                at += 1
-                value |= (byte & 127) << shift
-                if byte < 128:
-                    break
-                shift += 7
-            values[filled] = value
-            filled += 1
-        if at != end:
-            return False
-    return True
-
-
-@_compiled
+@compiled
 def _iterations(columns: Int64s, start_ns: int, end_ns: int, wide: Int64s, narrow: Int32s) -> bool:
     """Rows of `columns`: gap, duration, kind, padded tokens."""
     elapsed_us = 0
@@ -76,7 +35,7 @@ def _iterations(columns: Int64s, start_ns: int, end_ns: int, wide: Int64s, narro
         gap, duration, kind, padded = columns[0, i], columns[1, i], columns[2, i], columns[3, i]
         if gap > 2 * _GAP_US or duration < 1 or duration > _GAP_US or kind > WARM_UP or padded > MAX_TOKENS:
             return False
-        begin_us = elapsed_us + _unzigzag(gap)
+        begin_us = elapsed_us + unzigzag(gap)
         elapsed_us = begin_us + duration
         wide[0, i] = start_ns + begin_us * 1000
         wide[1, i] = start_ns + elapsed_us * 1000
@@ -88,16 +47,16 @@ def _iterations(columns: Int64s, start_ns: int, end_ns: int, wide: Int64s, narro
     return True
 
 
-@_compiled
+@compiled
 def _requests(columns: Int64s, most: Int64s, text_length: int, wide: Int64s, narrow: Int32s) -> bool:
     """Rows of `columns`: two kinds of ordinal, then what `narrow` holds."""
     ordinal = load_ordinal = characters = 0
     for r in range(columns.shape[1]):
         if columns[0, r] > 2 * _STEP or columns[1, r] > 2 * _STEP:
             return False
-        step = _unzigzag(columns[0, r])
+        step = unzigzag(columns[0, r])
         ordinal += step
-        load_ordinal += _unzigzag(columns[1, r])
+        load_ordinal += unzigzag(columns[1, r])
         if ordinal < 0 or ordinal > MAX_ORDINAL or (r > 0 and step < 1):
             return False
         if load_ordinal < 0 or load_ordinal > MAX_ORDINAL or (load_ordinal == 0) != (columns[4, r] == 0):
@@ -117,7 +76,7 @@ def _requests(columns: Int64s, most: Int64s, text_length: int, wide: Int64s, nar
     return characters == text_length
 
 
-@_compiled
+@compiled
 def _spans(columns: Int64s, iterations: int, prompt_tokens: Int32s, narrow: Int32s) -> tuple[int, int]:
     """Rows of `columns`: request, entry beyond prompt, first iteration, length. Rows written out and largest entry.
 
@@ -129,11 +88,11 @@ def _spans(columns: Int64s, iterations: int, prompt_tokens: Int32s, narrow: Int3
         delta, beyond, first, length = columns[0, s], columns[1, s], columns[2, s], columns[3, s]
         if delta > 2 * MAX_TOKENS or first > iterations or length < 1 or length > iterations - first:
             return -1, 0
-        request += _unzigzag(delta)
+        request += unzigzag(delta)
         if request < 0 or request >= after.size or first < after[request]:
             return -1, 0
         after[request] = first + length
-        context = prompt_tokens[request] + _unzigzag(beyond)
+        context = prompt_tokens[request] + unzigzag(beyond)
         if context < 0 or context > MAX_TOKENS:
             return -1, 0
         largest = max(largest, context)
@@ -145,7 +104,7 @@ def _spans(columns: Int64s, iterations: int, prompt_tokens: Int32s, narrow: Int3
     return (rows, largest) if rows <= MAX_ROWS else (-1, 0)
 
 
-@_compiled
+@compiled
 def _exceptions(columns: Int64s, rows: int, narrow: Int32s) -> np.int64:
     """Rows of `columns`: row, new tokens, drafts, rejected, emitted. The frame's new tokens, or -1."""
     row = np.int64(0)
@@ -164,49 +123,39 @@ def _exceptions(columns: Int64s, rows: int, narrow: Int32s) -> np.int64:
     return total
 
 
-@_compiled
-def certify(
-    data: NDArray[np.uint8],
-    column_bytes: Int64s,
-    counts: tuple[int, int, int, int],
-    totals: tuple[int, int],
-    times_ns: tuple[int, int],
-    most: Int64s,
-    text_length: int,
-    wide: Int64s,
-    narrow: Int32s,
-) -> bool:
+@compiled
+def certify(data: NDArray[np.uint8], stated: Int64s, wide: Int64s, narrow: Int32s) -> bool:
     """Decode all columns into `wide` and `narrow`; False if anything is not plainly sound. O(bytes).
 
-    data: the columns' bytes, one after another; column_bytes `(22,)`: how many each has.
-    counts: iterations, requests, spans, exceptions. totals: rows and new tokens as stated.
-    times_ns: the frame's start and end. most `(7,)`: the largest value of each narrow request column.
-    text_length: characters of all client ids together.
+    data: the columns' bytes, one after another. stated (38,): the bytes of each of the 22 columns; the largest value
+    of each of the 7 narrow request columns; iterations, requests, spans, exceptions; rows and new tokens as
+    stated; the frame's start and end in ns; characters of all client ids together.
     wide, narrow: see `iteration_arrays.Arrays`.
     """
-    iterations, requests, spans, exceptions = counts
-    lengths = np.empty(column_bytes.size, np.int64)
+    most = stated[22:29]
+    iterations, requests, spans, exceptions = stated[29], stated[30], stated[31], stated[32]
+    lengths = np.empty(22, np.int64)
     lengths[:4], lengths[4:13], lengths[13:17], lengths[17:] = iterations, requests, spans, exceptions
     values = np.empty(lengths.sum(), np.int64)
-    if not _read(data, column_bytes, lengths, values):
+    if not read_columns(data, stated[:22], lengths, values):
         return False
     a, b, c = 4 * iterations, 4 * iterations + 9 * requests, 4 * iterations + 9 * requests + 4 * spans
     i, r, s = 2 * iterations, 2 * iterations + 7 * requests, 2 * iterations + 7 * requests + 4 * spans
     facts = narrow[i:r].reshape(7, requests)
     if not _iterations(
         values[:a].reshape(4, iterations),
-        times_ns[0],
-        times_ns[1],
+        stated[35],
+        stated[36],
         wide[:i].reshape(2, iterations),
         narrow[:i].reshape(2, iterations),
     ):
         return False
     if not _requests(
-        values[a:b].reshape(9, requests), most, text_length, wide[i:].reshape(2, requests), facts
+        values[a:b].reshape(9, requests), most, stated[37], wide[i:].reshape(2, requests), facts
     ):
         return False
     rows, largest = _spans(values[b:c].reshape(4, spans), iterations, facts[5], narrow[r:s].reshape(4, spans))
-    if rows != totals[0]:
+    if rows != stated[33]:
         return False
     new_tokens = _exceptions(values[c:].reshape(5, exceptions), rows, narrow[s:].reshape(5, exceptions))
-    return bool(new_tokens == totals[1] and largest + new_tokens <= MAX_TOKENS)
+    return bool(new_tokens == stated[34] and largest + new_tokens <= MAX_TOKENS)

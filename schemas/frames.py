@@ -9,8 +9,14 @@ Decoding raises UnknownVersion or MalformedMessage for anything that does not ho
 Encoding raises MalformedMessage for a frame that decoding would refuse, so the producer learns of it first.
 """
 
-from schemas.energy_codec import decode_energy, encode_energy
-from schemas.iteration_decoder import decode_iterations, prepare
+from schemas.energy_codec import decode_energy, encode_energy, prepare_energy
+from schemas.iteration_decoder import decode_iterations, prepare_iterations
 from schemas.iteration_encoder import encode_iterations
 
 __all__ = ["decode_energy", "decode_iterations", "encode_energy", "encode_iterations", "prepare"]
+
+
+def prepare() -> None:
+    """Load the compiled decoders now and not at the first frames; without Numba there is nothing to load."""
+    prepare_energy()
+    prepare_iterations()

@@ -16,7 +16,7 @@ from schemas.iterations import IterationFrame
 from schemas.limits import MAX_REQUESTS, MAX_ROWS, MAX_SEQUENCE
 from schemas.proto import columns_v1_pb2
 
-__all__ = ["decode_iterations", "prepare"]
+__all__ = ["decode_iterations", "prepare_iterations"]
 
 Certify = Callable[..., bool]
 
@@ -28,7 +28,7 @@ def decode_iterations(data: bytes) -> IterationFrame:
     together; no input makes it raise anything else, or allocate more than limits.py allows.
 
     Where Numba is installed, the first call loads it (a second; 3 s more to compile on a new machine), unless
-    `prepare` did.
+    `prepare_iterations` did.
     """
     payload = unpack(ITERATIONS, data)
     try:
@@ -105,7 +105,7 @@ def decode_iterations(data: bytes) -> IterationFrame:
     return frame
 
 
-def prepare() -> None:
+def prepare_iterations() -> None:
     """Load the compiled decoder now and not at the first frame; without Numba there is nothing to load."""
     nothing = columns_v1_pb2.IterationFrame(
         schema_version=VERSION, group_id="none", engine_id="none", incarnation="none"
@@ -131,16 +131,20 @@ def _certified(stated: Stated, columns: Sequence[bytes]) -> Arrays | None:
     iterations, requests, spans, exceptions = stated.counts
     narrow_size = 2 * iterations + 7 * requests + 4 * spans + 5 * exceptions
     wide_size = 2 * (iterations + requests)
-    data = np.frombuffer(b"".join(columns), np.uint8)
-    if data.size < narrow_size + wide_size:
+    data = b"".join(columns)
+    if len(data) < narrow_size + wide_size:
         return None  # claims without bytes behind them: nothing is made as long as they say
     wide = np.empty(wide_size, np.int64)
     narrow = np.empty(narrow_size, np.int32)
-    sizes = np.array(list(map(len, columns)), np.int64)
-    most = np.array(stated.most, np.int64)
-    sound = certify(
-        data, sizes, stated.counts, stated.totals, stated.times_ns, most, stated.text_length, wide, narrow
-    )
+    said = [
+        *map(len, columns),
+        *stated.most,
+        *stated.counts,
+        *stated.totals,
+        *stated.times_ns,
+        stated.text_length,
+    ]
+    sound = certify(np.frombuffer(data, np.uint8), np.array(said, np.int64), wide, narrow)
     return Arrays(wide, narrow) if sound else None
 
 

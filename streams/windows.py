@@ -4,7 +4,7 @@ Event time only: what closes a window is what its frames say, never a clock. A w
 incarnation of an engine begins, so that a batch never mixes two lives of a process.
 """
 
-from bisect import insort
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -105,22 +105,29 @@ class Group:
     energy: list[Held[EnergyFrame]] = field(default_factory=list)
     last_energy_offset: int = -1
     """The last offset on which the last sealed window's meter rests."""
+    heard_ns: int = 0
+    """No frame ever held knows of time beyond this."""
+    metered_ns: int = 0
+    """No energy frame ever held ends after this."""
 
     def hold_iterations(self, held: Held[IterationFrame]) -> bool:
         """Keep a frame; False for a repeat of one already held."""
-        frames = self.iterations.setdefault(held.frame.engine_id, [])
-        return _hold(frames, held)
+        self.heard_ns = max(self.heard_ns, held.frame.watermark_ns)
+        return _hold(self.iterations.setdefault(held.frame.engine_id, []), held)
 
     def hold_energy(self, held: Held[EnergyFrame]) -> bool:
         """Keep a frame; False for a repeat of one already held."""
+        self.heard_ns = max(self.heard_ns, held.frame.watermark_ns)
+        self.metered_ns = max(self.metered_ns, held.frame.end_ns)
         return _hold(self.energy, held)
 
 
 def _hold(frames: list[Held[Frame]], held: Held[Frame]) -> bool:
+    at = bisect_left(frames, held) if frames and not frames[-1] < held else len(frames)
     identity = held.key[:3]
-    if any(other.key[:3] == identity for other in frames):
+    if any(other.key[:3] == identity for other in frames[max(at - 1, 0) : at + 1]):
         return False
-    insort(frames, held)
+    frames.insert(at, held)
     return True
 
 
@@ -158,6 +165,8 @@ def _next_due(group: Group, rules: WindowRules, read_to_ns: int) -> tuple[int, i
         return None
     start_ns = group.sealed_ns if group.sealed_ns is not None else begins_ns(group)
     end_ns = (start_ns // rules.window_ns + 1) * rules.window_ns
+    if group.heard_ns < end_ns + min(rules.wait_ns, rules.silent_ns, rules.silent_meter_ns):
+        return None  # nobody knows of time so far beyond the window: this is asked after every frame
     marks = _watermarks(group, start_ns, end_ns)
     silent = {stream for stream, mark in marks.items() if mark < end_ns + rules.wait_ns}
     if silent:
@@ -266,7 +275,7 @@ def sees_sealed_edge(group: Group, frame: EnergyFrame) -> bool:
     The next window must share that reading, or a joule between them is lost or counted twice: so such a frame
     waits for the repair of both.
     """
-    if group.sealed_ns is None:
+    if group.sealed_ns is None or frame.start_ns >= max(group.metered_ns, group.sealed_ns):
         return False
     seen = [held.frame for held in group.energy if held.offset <= group.last_energy_offset]
     if frame.start_ns >= max((known.end_ns for known in seen), default=group.sealed_ns):

@@ -35,9 +35,13 @@ def steady_fleet(
     output_tokens: int = 200,
     seed: int = 1,
     cluster: str = "steady",
+    kind: str = _ENGINE_TYPE,
 ) -> Fleet:
-    """`engines` engines, each alone on its GPU, for `duration_s`; `events` turns the fleet into frames."""
-    kind = engine_type(_ENGINE_TYPE)
+    """`engines` engines, each alone on its GPUs, for `duration_s`; `events` turns the fleet into frames.
+
+    kind: name of the engines' type.
+    """
+    engines_type = engine_type(kind)
     iterations = round(duration_s * iterations_per_s)
     requests, schedule = _schedule(iterations, 1_000_000 // iterations_per_s, batch, output_tokens)
     nodes = tuple(
@@ -45,6 +49,7 @@ def steady_fleet(
         for i in range(-(-engines // _GPUS_PER_NODE))
     )
     scenario = Scenario(cluster=cluster, nodes=nodes, engines=(), duration_s=duration_s, seed=seed)
+    loaded_idle_w = engines_type.loaded_idle_w * engines_type.gpus
     template = EngineLog(
         group_id="",
         engine_id="",
@@ -61,19 +66,23 @@ def steady_fleet(
         adapters=(),
         adapter=np.full(len(requests), -1, np.int32),
     )
-    energy = iteration_energy_j(schedule, kind)
+    energy = iteration_energy_j(schedule, engines_type)
     runs = []
     for i in range(engines):
         node = nodes[i // _GPUS_PER_NODE].name
         engine_id = f"{scenario.cluster}/{node}/engine-{i:04d}"
         runs.append(
             EngineRun(
-                spec=EngineSpec(name=f"engine-{i:04d}", node=node, engine_type=kind, requests=requests),
+                spec=EngineSpec(
+                    name=f"engine-{i:04d}", node=node, engine_type=engines_type, requests=requests
+                ),
                 log=replace(template, group_id=engine_id, engine_id=engine_id, life=f"{i:08x}"),
                 energy_j=energy,
                 load=None,
-                backgrounds=(Background(0, kind.loaded_idle_w, IDLE),),
-                gpu_uuids=(gpu_uuid(scenario.cluster, node, engine_id, 0),),
+                backgrounds=(Background(0, loaded_idle_w, IDLE),),
+                gpu_uuids=tuple(
+                    gpu_uuid(scenario.cluster, node, engine_id, gpu) for gpu in range(engines_type.gpus)
+                ),
                 zone="DE",
                 site="bench",
             )

@@ -1,4 +1,4 @@
-"""The Faust application: three agents that only hand messages on, and the shell that owns everything else."""
+"""The Faust application: three agents that only hand fetches on, and the shell that owns everything else."""
 
 import os
 from collections.abc import Awaitable, Callable
@@ -10,11 +10,14 @@ from schemas.kafka_address import servers_of
 from schemas.topics import ENERGY, ITERATIONS, LOADS
 from streams.worker.assignor import AssignorByName
 from streams.worker.credentials import faust_credentials
+from streams.worker.fetches import FetchTransport
 from streams.worker.settings import WorkerSettings
 from streams.worker.shell import Shell
 
 __all__ = ["create_app"]
 
+FETCHES_AHEAD: Final = 16
+"""Fetches of a topic, of at most 1 MB each, that wait for its agent; more bring no speed, only memory."""
 CO_PARTITIONED: Final = (ITERATIONS, ENERGY, LOADS)
 
 
@@ -37,7 +40,7 @@ def create_app(settings: WorkerSettings, shell: Shell, data_dir: str) -> faust.A
         # 0 would switch to round-robin assignment when there are no tables, and break co-partitioning.
         table_standby_replicas=1,
         stream_wait_empty=False,
-        stream_buffer_maxsize=1024,
+        stream_buffer_maxsize=FETCHES_AHEAD,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=settings.instance_id or None,
         PartitionAssignor=AssignorByName,
@@ -46,6 +49,7 @@ def create_app(settings: WorkerSettings, shell: Shell, data_dir: str) -> faust.A
         worker_redirect_stdouts=False,
         web_enabled=False,
     )
+    app.transport = FetchTransport(app.conf.broker_consumer, app)
     for name in CO_PARTITIONED:
         # Without acks: Faust acks what it skips (an earlier generation's messages), see streams/worker/commits.py.
         topic = app.topic(name, key_serializer="raw", value_serializer="raw", acks=False)

@@ -49,15 +49,15 @@ def events(seconds: int) -> dict[str, list[Any]]:
             (ITERATIONS, encode_iterations(decode_frame(start, start + 0.5, sequence=offset))),
         )
         for topic, value in frames:
-            message = SimpleNamespace(
+            record = SimpleNamespace(
                 topic=topic,
                 partition=0,
                 offset=offset,
-                timestamp=T0 / 1e9 + start + 0.5,
+                timestamp=round(T0 / 1e6 + 1e3 * (start + 0.5)),
                 key=GROUP.encode(),
                 value=value,
-                generation_id=1,
             )
+            message = SimpleNamespace(topic=topic, offset=offset, value=(record,), generation_id=1)
             app = SimpleNamespace(consumer_generation_id=1)
             found[topic].append(SimpleNamespace(message=message, app=app))
     return found
@@ -116,7 +116,7 @@ def test_memory_is_bounded_while_the_database_is_away_and_everything_is_booked_w
             settled = settled + 1 if sum(map(len, received.values())) == before else 0
             assert shell._pipeline is not None
             held.append(shell._pipeline.held_bytes)
-        largest = max(len(e.message.value) for frames in handed_over.values() for e in frames)
+        largest = max(len(e.message.value[0].value) for frames in handed_over.values() for e in frames)
         assert max(held) <= MOST_BYTES + 2 * largest
         assert all(len(done) < len(handed_over[topic]) for topic, done in received.items())
         database.there.set()
