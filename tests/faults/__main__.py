@@ -70,7 +70,7 @@ def _line(outcome: Outcome) -> dict[str, Any]:
     return {
         "seed": plan.seed,
         "faults": plan.size,
-        "kinds": Counter(one.kind for one in (*plan.machines, *plan.messages)),
+        "kinds": Counter([*(one.kind for one in plan.machines), *(one.kind for one in plan.messages)]),
         "destructive": plan.destructive,
         "lost_uj": verdict.lost_uj,
         "duplicated_uj": verdict.duplicated_uj,

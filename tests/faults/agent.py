@@ -1,24 +1,40 @@
-"""The agents' side as a child process: `python -m tests.faults.agent PLAN BOOTSTRAP` sends what lies in its spool.
+"""The agents' side as a child process: `python -m tests.faults.agent FEED BOOTSTRAP` sends through a real spool.
 
-It remembers how far the brokers have acknowledged in a journal; killed at any instant and started again it sends
-the rest, and what was on its way a second time.
+The node agent's own spool and publisher, fed with a plan instead of engines and meters: what it has taken is a fact
+in the same transaction as the messages. Killed at any instant and started again, perhaps with its spool as it was
+a while ago, it goes on from there, and sends again what may not have arrived.
 """
 
+import json
 import pickle
 import sys
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Final
 
-from confluent_kafka import KafkaError, Message, Producer
+from producers.agent.publisher import Publisher
+from producers.agent.spool import Outgoing, Spool, Worth
+from schemas.errors import InvalidMessage
+from schemas.topics import ENERGY, ITERATIONS
+from tests.faults.traffic import Sending, destroyed
 
-from tests.faults.traffic import Sending
+__all__ = ["OVERFLOW", "Feed", "lost_file", "spool_file"]
 
-__all__ = ["Spool"]
+SPOOL_BYTES: Final = 60_000
+"""Some seconds of the fleet's frames; held to only while the disk is said to be full."""
+OVERFLOW: Final = ".overflow"
+"""A file beside the feed with this ending holds for how many seconds nothing leaves the spool and it is full."""
+PUMP_S: Final = 0.02
+LINGER_S: Final = 5.0
+
+DONE: Final = "done"
+"""Fact: how many messages of the feed have been put."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spool:
+class Feed:
     """What is to be sent: `sendings` in order, each `speed` times as fast as its event time, from `begin_s` on."""
 
     sendings: tuple[Sending, ...]
@@ -28,55 +44,72 @@ class Spool:
     speed: float
 
 
+def spool_file(feed: Path) -> Path:
+    """Where the spool of a feed lies."""
+    return feed.with_suffix(".db")
+
+
+def lost_file(feed: Path) -> Path:
+    """One line of JSON per frame that a full spool has given up."""
+    return feed.with_suffix(".lost")
+
+
 def main(path: Path, bootstrap: str) -> None:
     """Send everything; returns when the brokers have it."""
-    spool: Spool = pickle.loads(path.read_bytes())
-    journal = path.with_suffix(".acked")
-    done = int(journal.read_text()) if journal.exists() else 0
-    acknowledged: set[int] = set()
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap,
-            "enable.idempotence": True,
-            "acks": "all",
-            "partitioner": "murmur2_random",
-            "linger.ms": 5,
-            "log_level": 0,
-        }
-    )
-
-    def delivered(index: int, error: KafkaError | None, _: Message) -> None:
-        assert error is None, error
-        acknowledged.add(index)
-
-    for index, sending in enumerate(spool.sendings[done:], done):
-        due_s = spool.begin_s + (sending.at_ns - spool.first_ns) / 1e9 / spool.speed
-        while (wait_s := due_s - time.time()) > 0:
-            producer.poll(min(wait_s, 0.1))
-            done = _journal(journal, done, acknowledged)
-        producer.produce(
-            sending.topic,
-            sending.value,
-            sending.key,
-            on_delivery=lambda error, message, index=index: delivered(index, error, message),
-        )
-        producer.poll(0)
-    while producer.flush(0.2):
-        done = _journal(journal, done, acknowledged)
-    _journal(journal, done, acknowledged)
+    feed: Feed = pickle.loads(path.read_bytes())
+    spool = Spool(spool_file(path), SPOOL_BYTES)
+    publisher = Publisher(spool, bootstrap, {"linger.ms": "5"})
+    done: int = spool.fact(DONE, 0)
+    while done < len(feed.sendings) or spool.messages:
+        if overflow := _asked(path):
+            until_s = time.monotonic() + overflow
+            while time.monotonic() < until_s:
+                done = _take(feed, spool, done)
+                _squeeze(path, spool)
+                time.sleep(PUMP_S)
+        done = _take(feed, spool, done)
+        publisher.pump()
+        time.sleep(PUMP_S)
+    publisher.close(LINGER_S)
+    spool.close()
 
 
-def _journal(path: Path, done: int, acknowledged: set[int]) -> int:
-    """Advance the journal over what is acknowledged without a hole."""
-    reached = done
-    while reached in acknowledged:
-        acknowledged.remove(reached)
-        reached += 1
-    if reached > done:
-        temporary = path.with_suffix(".new")
-        temporary.write_text(str(reached))
-        temporary.replace(path)
-    return reached
+def _take(feed: Feed, spool: Spool, done: int) -> int:
+    """Put what is due into the spool."""
+    now_ns = feed.first_ns + round((time.time() - feed.begin_s) * feed.speed * 1e9)
+    due = done
+    while due < len(feed.sendings) and feed.sendings[due].at_ns <= now_ns:
+        due += 1
+    if due > done:
+        spool.put([_outgoing(one) for one in feed.sendings[done:due]], {DONE: due})
+    return due
+
+
+def _outgoing(sending: Sending) -> Outgoing:
+    worth = {ITERATIONS: Worth.DETAIL, ENERGY: Worth.ENERGY}.get(sending.topic, Worth.FACT)
+    group = sending.key.decode()
+    return Outgoing(sending.topic, group, sending.value, worth, group, sending.at_ns)
+
+
+def _asked(path: Path) -> float:
+    """Seconds of an overflow that was asked for, once."""
+    asked = path.with_suffix(OVERFLOW)
+    if not asked.exists():
+        return 0.0
+    seconds = float(asked.read_text())
+    asked.unlink()
+    return seconds
+
+
+def _squeeze(path: Path, spool: Spool) -> None:
+    """Let the spool give up what it has no room for, and write down what went."""
+    before = {one.id: one for one in spool.after(0, 1 << 20)}
+    spool.make_room()
+    gone = before.keys() - {one.id for one in spool.after(0, 1 << 20)}
+    with lost_file(path).open("a") as lines:
+        for one in (before[number] for number in sorted(gone)):
+            with suppress(InvalidMessage):  # destroyed before
+                lines.write(json.dumps(astuple(destroyed("spool_overflow", one.topic, one.value))) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The machines of a run and what can be done to them: brokers, a database, and workers under supervision."""
 
+import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,7 +15,9 @@ from typing import Final
 from confluent_kafka import ElectionType, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.faults.agent import OVERFLOW, lost_file, spool_file
 from tests.faults.plan import MachineFault
+from tests.faults.traffic import Destroyed
 from wattledger.local.broker import Broker
 from wattledger.local.clickhouse_front import Fault, Front
 from wattledger.local.processes import kill, spawn
@@ -31,7 +35,7 @@ INSERT: Final = "insert into"
 class Agent:
     """The sending child process, kept alive until its spool is empty."""
 
-    spool: Path
+    feed: Path
     bootstrap: str
     log: Path
     process: subprocess.Popen[bytes] | None = None
@@ -46,13 +50,41 @@ class Agent:
             self.done = True
         elif self.process is None or status is not None:
             with self.log.open("ab") as output:
-                command = [sys.executable, "-m", "tests.faults.agent", str(self.spool), self.bootstrap]
+                command = [sys.executable, "-m", "tests.faults.agent", str(self.feed), self.bootstrap]
                 self.process = spawn(command, output=output)
 
     def kill(self) -> None:
         """End it as a crash would."""
         if self.process is not None:
             kill(self.process)
+
+    def lose_a_while(self) -> None:
+        """Kill it and put its spool back as it was at the last such fault; the first only makes the copy."""
+        self.kill()
+        spool = spool_file(self.feed)
+        if self.done or not spool.exists():
+            return
+        parts = [spool.with_name(spool.name + ending) for ending in ("", "-wal", "-shm")]
+        copies = [part.with_name(part.name + ".old") for part in parts]
+        if copies[0].exists():
+            for part, copy in zip(parts, copies, strict=True):
+                part.unlink(missing_ok=True)
+                if copy.exists():
+                    shutil.copyfile(copy, part)
+        for part, copy in zip(parts, copies, strict=True):
+            if part.exists():
+                shutil.copyfile(part, copy)
+
+    def overflow(self, seconds: float) -> None:
+        """Let nothing leave the spool for so long, and its disk be full."""
+        self.feed.with_suffix(OVERFLOW).write_text(str(seconds))
+
+    def lost(self) -> list[Destroyed]:
+        """Frames that a full spool has given up."""
+        path = lost_file(self.feed)
+        return (
+            [Destroyed(*json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+        )
 
 
 @dataclass(slots=True)
@@ -124,6 +156,10 @@ class Machines:
                 self._members(fault)
             case "agent_killed":
                 self.agent.kill()
+            case "agent_old_spool":
+                self.agent.lose_a_while()
+            case "spool_overflow":
+                self.agent.overflow(2 + 3 * fault.size)
             case "broker_killed" | "broker_restarted" | "database_killed":
                 self._aside(fault)
             case "leaders_moved":

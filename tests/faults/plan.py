@@ -14,6 +14,8 @@ MachineKind = Literal[
     "worker_joins",
     "worker_leaves",
     "agent_killed",
+    "agent_old_spool",
+    "spool_overflow",
     "broker_killed",
     "broker_restarted",
     "leaders_moved",
@@ -32,7 +34,7 @@ MessageKind = Literal[
     "other_version",
     "clock_ahead",
 ]
-DESTRUCTIVE: Final = frozenset({"bit_flipped", "truncated", "other_version", "clock_ahead"})
+DESTRUCTIVE: Final[tuple[MessageKind, ...]] = ("bit_flipped", "clock_ahead", "other_version", "truncated")
 """What cannot be had back: the frame's own words. Everything else must leave no trace."""
 
 HARMLESS: Final = tuple(kind for kind in get_args(MessageKind) if kind not in DESTRUCTIVE)
@@ -43,6 +45,7 @@ MACHINES: Final[dict[MachineKind, int]] = {
     "worker_joins": 2,
     "worker_leaves": 2,
     "agent_killed": 3,
+    "agent_old_spool": 1,
     "broker_killed": 1,
     "broker_restarted": 1,
     "leaders_moved": 2,
@@ -53,6 +56,8 @@ MACHINES: Final[dict[MachineKind, int]] = {
     "database_killed": 1,
 }
 """How often each is drawn, against the others: a broker takes seconds to return."""
+OVERFLOW: Final[MachineKind] = "spool_overflow"
+"""Destroys what the full spool gives up: only in runs that destroy frames anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ class Plan:
         return len(self.machines) + len(self.messages)
 
 
-def draw(seed: int, *, faults: int = 24, machines: Sequence[MachineKind] = tuple(MACHINES)) -> Plan:
+def draw(seed: int, *, faults: int = 32, machines: Sequence[MachineKind] = tuple(MACHINES)) -> Plan:
     """A run's faults; every third run also destroys frames."""
     rng = random.Random(seed)
     destructive = rng.random() < 1 / 3
@@ -105,7 +110,9 @@ def draw(seed: int, *, faults: int = 24, machines: Sequence[MachineKind] = tuple
     if destructive:
         destroyed = rng.randrange(1, 4)
         messages[:destroyed] = [
-            MessageFault(rng.uniform(0.1, 0.9), rng.choice(sorted(DESTRUCTIVE)), rng.random())
+            MessageFault(rng.uniform(0.1, 0.9), rng.choice(DESTRUCTIVE), rng.random())
             for _ in range(destroyed)
         ]
+        if rng.random() < 1 / 2:
+            happening[0] = MachineFault(rng.uniform(0.2, 0.8), OVERFLOW, rng.random())
     return Plan(seed, destructive, tuple(sorted(happening, key=lambda one: one.at)), tuple(messages))

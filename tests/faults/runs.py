@@ -17,7 +17,7 @@ from streams.ledger.client import connect
 from streams.ledger.migrations import up
 from streams.ledger.transfers import write_transfers
 from streams.windows import WindowRules
-from tests.faults.agent import Spool
+from tests.faults.agent import Feed
 from tests.faults.machines import Agent, Machines, Workers
 from tests.faults.plan import Plan
 from tests.faults.traffic import disturb
@@ -89,14 +89,14 @@ def run(where: Site, plan: Plan) -> Outcome:
     dsn, reference = (where.front.dsn(f"{kind}_{name.replace('-', '_')}") for kind in ("run", "ref"))
     for address in (dsn, reference):
         up(connect(address))
-    spool = where.directory / f"{name}.spool"
-    spool.write_bytes(pickle.dumps(Spool(disturbed.sendings, origin_ns, begin_s, SPEED)))
+    feed = where.directory / f"{name}.feed"
+    feed.write_bytes(pickle.dumps(Feed(disturbed.sendings, origin_ns, begin_s, SPEED)))
     place_group(where.broker.bootstrap, name, stream.begins)
     machines = Machines(
         where.broker,
         where.front,
         Workers(where.broker.bootstrap, dsn, name, where.directory),
-        Agent(spool, where.broker.bootstrap, where.directory / f"{name}-agent.log"),
+        Agent(feed, where.broker.bootstrap, where.directory / f"{name}-agent.log"),
     )
     try:
         _happen(machines, plan, begin_s, lasts_s / SPEED)
@@ -118,7 +118,7 @@ def run(where: Site, plan: Plan) -> Outcome:
         _repair(where, dsn)
         for client in clients:
             write_transfers(client)
-        verdict = judge(clients[0], clients[1], stream.cluster, disturbed.destroyed)
+        verdict = judge(clients[0], clients[1], name, [*disturbed.destroyed, *machines.agent.lost()])
         if not verdict.broken:
             for client in clients:
                 client.command(f"DROP DATABASE {client.database} SYNC")

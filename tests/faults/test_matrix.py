@@ -20,13 +20,13 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.mark.kafka
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-def test_faults_that_overlap_lose_and_duplicate_nothing(where: Site, seed: int):
+def test_faults_that_overlap_lose_and_duplicate_nothing(where: Site, seed: int) -> None:
     verdict = run(where, draw(seed)).verdict
     assert not verdict.broken, verdict.broken
     assert (verdict.lost_uj, verdict.duplicated_uj) == (0, 0)
 
 
-def test_a_seed_draws_the_same_faults_and_says_whether_they_destroy():
+def test_a_seed_draws_the_same_faults_and_says_whether_they_destroy() -> None:
     for seed in range(60):
         plan = draw(seed)
         assert plan == draw(seed)

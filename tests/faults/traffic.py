@@ -12,7 +12,7 @@ from schemas.topics import ENERGY, ITERATIONS
 from tests.faults.plan import DESTRUCTIVE, MessageFault
 from tests.rig.streams import Record
 
-__all__ = ["Destroyed", "Disturbed", "Sending", "disturb"]
+__all__ = ["Destroyed", "Disturbed", "Sending", "destroyed", "disturb"]
 
 LATEST_S: Final = 40.0
 """Event seconds by which a delayed frame comes late: far beyond the wait, "minutes" at this scale."""
@@ -59,12 +59,13 @@ def disturb(clean: Sequence[Record], faults: Sequence[MessageFault], seed: int) 
     sendings = [Sending(one.at_ns, one.topic, one.key, one.value) for one in clean]
     frames = [index for index, one in enumerate(clean) if one.topic in (ITERATIONS, ENERGY)]
     hit: set[int] = set()
-    destroyed: list[Destroyed] = []
+    lost: list[Destroyed] = []
     extra: list[Sending] = []
     for fault in faults:
-        index = frames[round(fault.at * (len(frames) - 1))]
-        if index in hit:
-            continue
+        at = round(fault.at * (len(frames) - 1))
+        while frames[at] in hit:
+            at = (at + 1) % len(frames)
+        index = frames[at]
         hit.add(index)
         sending = sendings[index]
         match fault.kind:
@@ -79,21 +80,22 @@ def disturb(clean: Sequence[Record], faults: Sequence[MessageFault], seed: int) 
             case kind:
                 assert kind in DESTRUCTIVE
                 sendings[index] = replace(sending, value=_broken(sending, kind, rng))
-                destroyed.append(_destroyed(sending, kind))
+                lost.append(destroyed(kind, sending.topic, sending.value))
     return Disturbed(
         sendings=tuple(sorted([*sendings, *extra], key=lambda one: one.at_ns)),
-        destroyed=tuple(destroyed),
+        destroyed=tuple(lost),
         untouched=tuple(clean[index] for index in frames if index not in hit),
     )
 
 
-def _frame(sending: Sending) -> IterationFrame | EnergyFrame:
-    return decode_iterations(sending.value) if sending.topic == ITERATIONS else decode_energy(sending.value)
+def _frame(topic: str, value: bytes) -> IterationFrame | EnergyFrame:
+    return decode_iterations(value) if topic == ITERATIONS else decode_energy(value)
 
 
-def _destroyed(sending: Sending, kind: str) -> Destroyed:
-    frame = _frame(sending)
-    return Destroyed(kind, sending.topic, frame.group_id, frame.start_ns, frame.end_ns)
+def destroyed(kind: str, topic: str, value: bytes) -> Destroyed:
+    """What was lost with a frame, by its bytes. Raises InvalidMessage for what is none."""
+    frame = _frame(topic, value)
+    return Destroyed(kind, topic, frame.group_id, frame.start_ns, frame.end_ns)
 
 
 def _broken(sending: Sending, kind: str, rng: random.Random) -> bytes:
@@ -107,13 +109,13 @@ def _broken(sending: Sending, kind: str, rng: random.Random) -> bytes:
         case "other_version":
             return value[:2] + bytes([rng.choice((0, 2, 255))]) + value[3:]
         case _:
-            return _ahead(_frame(sending))
+            return _ahead(_frame(sending.topic, sending.value))
 
 
 def _ahead(frame: IterationFrame | EnergyFrame) -> bytes:
     """The frame as a node would send it whose clock runs a minute ahead."""
     if isinstance(frame, IterationFrame):
-        times = ("start_ns", "end_ns", "watermark_ns", "iteration_start_ns", "iteration_end_ns")
-        return encode_iterations(replace(frame, **{name: getattr(frame, name) + AHEAD_NS for name in times}))
-    times = ("start_ns", "end_ns", "watermark_ns", "reading_time_ns")
-    return encode_energy(replace(frame, **{name: getattr(frame, name) + AHEAD_NS for name in times}))
+        named = ("start_ns", "end_ns", "watermark_ns", "iteration_start_ns", "iteration_end_ns")
+        return encode_iterations(replace(frame, **{name: getattr(frame, name) + AHEAD_NS for name in named}))
+    metered = ("start_ns", "end_ns", "watermark_ns", "reading_time_ns")
+    return encode_energy(replace(frame, **{name: getattr(frame, name) + AHEAD_NS for name in metered}))

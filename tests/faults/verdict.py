@@ -105,7 +105,7 @@ def _hits(one: Destroyed, group_id: str, start_ns: int, end_ns: int) -> bool:
 
 def _moved_uj(pair: Pair) -> int:
     one, two = pair
-    return (two or {}).get("unobserved_uj", 0) - (one or {}).get("unobserved_uj", 0)
+    return int((two or {}).get("unobserved_uj", 0)) - int((one or {}).get("unobserved_uj", 0))
 
 
 def _not_only_unobserved(pair: Pair, key: Window, destroyed: Sequence[Destroyed]) -> str:
