@@ -1,6 +1,7 @@
 """One slice: at rest, loaded, warm, then cell after cell until the time is up, all of it journalled."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -13,10 +14,11 @@ from benchmarks.gpu.nvml import Gpu
 from benchmarks.gpu.planner import first_round, neighbours, next_cell
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.work import Engine
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, MeterError
 
 __all__ = ["Plan", "Progress", "run_slice", "seconds_used", "visits_of"]
 
+_FAILURES: Final = 3
 _FIRST_GUESS_S: Final = 1.5
 """What a cell takes until some have been seen."""
 
@@ -54,6 +56,8 @@ class _State:
     visits: dict[str, list[dict[str, Any]]]
     last: Cell | None = None
     costs_s: list[float] = field(default_factory=list)
+    failed: set[str] = field(default_factory=set)
+    failed_in_a_row: int = 0
 
     @property
     def cost_s(self) -> float:
@@ -103,7 +107,8 @@ def run_slice(
         for name, measure in meter_stages(engine, gpu, clock, settings, plan.loads).items():
             if name not in done:
                 at(f"meter: {name}")
-                add_facts(journal, name, measure())
+                with _survived(state, name):
+                    add_facts(journal, name, measure())
         at("warming up to a steady temperature")
         _warm(plan.reference, engine, gpu, clock, settings)
         cells = [c for c in first_round(plan.grid, plan.batches, settings.seed) if fits(c, engine)]
@@ -144,7 +149,9 @@ def _cells(
     slowest_s = settle_s(state.journal, settings)
     number = len(state.journal.of("slice"))
     count = 0
-    while (cell := next_cell(cells, state.visits, settings)) is not None:
+    while (
+        cell := next_cell([c for c in cells if c.name not in state.failed], state.visits, settings)
+    ) is not None:
         if count % settings.reference_every == 0 and fits(plan.reference, engine):
             cell = plan.reference
         count += 1
@@ -154,12 +161,36 @@ def _cells(
         begin_s = clock.now_s()
         near = neighbours(state.last, cell)
         settle = min(settings.neighbour_settle_s, slowest_s) if near else slowest_s
-        found = visit(engine.prepare(cell), gpu, clock, settings, settle)
-        record = {"cell": cell.name, "slice": number, "at_s": begin_s, "settle_s": settle, **asdict(found)}
-        state.journal.add("visit", record)
-        state.visits.setdefault(cell.name, []).append(record)
-        state.last = cell
+        with _survived(state, cell.name):
+            found = visit(engine.prepare(cell), gpu, clock, settings, settle)
+            record = {
+                "cell": cell.name,
+                "slice": number,
+                "at_s": begin_s,
+                "settle_s": settle,
+                **asdict(found),
+            }
+            state.journal.add("visit", record)
+            state.visits.setdefault(cell.name, []).append(record)
+            state.last = cell
+            state.failed_in_a_row = 0
         state.costs_s.append(clock.now_s() - begin_s)
+
+
+@contextmanager
+def _survived(state: _State, name: str) -> Iterator[None]:
+    """A stage or cell that fails is journalled and left for another slice; three in a row stop this one.
+
+    RuntimeError is what PyTorch raises when memory is short or a kernel is refused.
+    """
+    try:
+        yield
+    except (MeterError, RuntimeError) as error:
+        state.journal.add("failure", {"name": name, "error": f"{type(error).__name__}: {error}"[:500]})
+        state.failed.add(name)
+        state.failed_in_a_row += 1
+        if state.failed_in_a_row >= _FAILURES:
+            raise
 
 
 def _idle(gpu: Gpu, clock: Clock, settings: Settings) -> list[Fact]:

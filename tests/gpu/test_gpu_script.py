@@ -184,6 +184,19 @@ def test_among_several_gpus_one_must_be_named(stub: NvmlStub) -> None:
     assert "GPU-a, GPU-b; name one of them with --gpu" in said
 
 
+def test_a_cell_that_fails_is_noted_and_the_others_go_on(stub: NvmlStub, tmp_path: Path) -> None:
+    broken = (
+        "def broken(cell):\n    if cell.name == GRID[3].name:\n        raise RuntimeError('out of memory')\n"
+    )
+    code = RUN.replace("out = Path", f"{broken}    return cost(cell)\nout = Path")
+    code = code.replace("world, cost)", "world, broken)")
+    found = json.loads(stub.python(code, str(tmp_path), "binding", "110", "0"))
+    assert found[:4] == [17, 18, 22, 22]
+    noted = [json.loads(line) for line in (tmp_path / "journal" / "journal.jsonl").read_text().splitlines()]
+    (failure,) = [line for line in noted if line["kind"] == "failure"]
+    assert failure["error"] == "RuntimeError: out of memory"
+
+
 def test_a_run_does_not_go_on_with_another_card_or_beyond_its_time(
     stub: NvmlStub, run: tuple[Path, list], tmp_path: Path
 ) -> None:
