@@ -6,7 +6,7 @@ their number are no part of it: the frames' own sequence numbers tell what is mi
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,9 @@ from schemas.errors import ConfigurationError
 __all__ = [
     "KEY_HEADER",
     "SIGNATURE_HEADER",
+    "Headers",
+    "RecordHeaders",
+    "Sign",
     "SigningKey",
     "headers_of",
     "is_signed_by",
@@ -33,6 +36,8 @@ __all__ = [
     "new_signing_key",
     "public_bytes",
     "signed_headers",
+    "signer",
+    "unsigned",
 ]
 
 KEY_HEADER: Final = "wattledger-key"
@@ -41,6 +46,12 @@ DOMAIN: Final = b"wattledger-message-v1"
 """Keeps a signature from meaning anything elsewhere."""
 
 SigningKey = Ed25519PrivateKey
+Header = tuple[str, str | bytes | None]
+Headers = list[Header]
+RecordHeaders = Mapping[str, str | bytes | None] | Sequence[Header] | None
+"""As Kafka's clients hand them over: a header may come without a value."""
+Sign = Callable[[str, bytes, bytes], Headers]
+"""Headers of a message, by topic, key and value."""
 
 
 def new_signing_key(path: Path) -> SigningKey:
@@ -82,12 +93,22 @@ def key_id_of(public: bytes) -> str:
     return hashlib.sha256(public).hexdigest()[:16]
 
 
-def signed_headers(
-    key: SigningKey, key_id: str, topic: str, message_key: bytes, value: bytes
-) -> list[tuple[str, bytes]]:
+def signed_headers(key: SigningKey, key_id: str, topic: str, message_key: bytes, value: bytes) -> Headers:
     """The headers that a signed message travels with."""
     signature = key.sign(_content(topic, message_key, value))
     return [(KEY_HEADER, key_id.encode()), (SIGNATURE_HEADER, signature)]
+
+
+def signer(key: SigningKey) -> Sign:
+    """What signs messages with `key`."""
+    key_id = key_id_of(public_bytes(key))
+    return lambda topic, message_key, value: signed_headers(key, key_id, topic, message_key, value)
+
+
+def unsigned(topic: str, message_key: bytes, value: bytes) -> Headers:
+    """No headers: what a node without a key signs with."""
+    del topic, message_key, value
+    return []
 
 
 def is_signed_by(
@@ -101,10 +122,14 @@ def is_signed_by(
     return True
 
 
-def headers_of(headers: Sequence[tuple[str, bytes]] | None) -> tuple[str, bytes]:
+def headers_of(headers: RecordHeaders) -> tuple[str, bytes]:
     """Key id and signature of a record's headers; empty where missing. Of repeated ones the last counts."""
     found = dict(headers or ())
-    return found.get(KEY_HEADER, b"").decode("ascii", "replace"), found.get(SIGNATURE_HEADER, b"")
+    return _as_bytes(found.get(KEY_HEADER)).decode("ascii", "replace"), _as_bytes(found.get(SIGNATURE_HEADER))
+
+
+def _as_bytes(value: str | bytes | None) -> bytes:
+    return value.encode() if isinstance(value, str) else value or b""
 
 
 def _content(topic: str, message_key: bytes, value: bytes) -> bytes:

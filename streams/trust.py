@@ -7,7 +7,7 @@ day did, provided that old keys stay in the registry.
 import base64
 import binascii
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -18,13 +18,24 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from schemas.errors import ConfigurationError, UntrustedMessage
-from schemas.signatures import headers_of, is_signed_by, key_id_of
+from schemas.signatures import RecordHeaders, headers_of, is_signed_by, key_id_of
 
-__all__ = ["NodeKey", "Registry", "Trust", "load_registry", "read_registry", "stanza"]
+__all__ = [
+    "Check",
+    "NodeKey",
+    "Registry",
+    "Trust",
+    "load_registry",
+    "open_trust",
+    "read_registry",
+    "stanza",
+    "trust_all",
+]
 
 END_OF_TIME_NS: Final = 2**62
 FIELDS: Final = frozenset({"node", "public_key", "valid_from", "valid_until", "groups"})
-Headers = Sequence[tuple[str, bytes]] | None
+Check = Callable[[str, bytes, bytes, int, RecordHeaders], None]
+"""Raises UntrustedMessage for what must not be read: topic, key, value, arrival (Unix ns), headers of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,7 @@ class Registry:
 
     keys: Mapping[str, NodeKey] = field(default_factory=dict)
 
-    def check(self, topic: str, key: bytes, value: bytes, arrival_ns: int, headers: Headers) -> None:
+    def check(self, topic: str, key: bytes, value: bytes, arrival_ns: int, headers: RecordHeaders) -> None:
         """Raise UntrustedMessage unless a key in force at `arrival_ns` that may write `key` has signed this."""
         name = key.decode("utf-8", "replace")
         key_id, signature = headers_of(headers)
@@ -121,7 +132,7 @@ class Trust:
         self._seen = seen
         return True
 
-    def check(self, topic: str, key: bytes, value: bytes, arrival_ns: int, headers: Headers) -> None:
+    def check(self, topic: str, key: bytes, value: bytes, arrival_ns: int, headers: RecordHeaders) -> None:
         """As the registry's, which is read again before an unknown key is refused."""
         try:
             self.registry.check(topic, key, value, arrival_ns, headers)
@@ -129,6 +140,20 @@ class Trust:
             if error.reason not in ("unknown_key", "expired_key", "foreign_key") or not self.refresh():
                 raise
             self.registry.check(topic, key, value, arrival_ns, headers)
+
+
+def trust_all(topic: str, key: bytes, value: bytes, arrival_ns: int, headers: RecordHeaders) -> None:
+    """The check where signatures are not asked for: whoever may write to the topics is believed."""
+    del topic, key, value, arrival_ns, headers
+
+
+def open_trust(path: Path | None) -> Check:
+    """The check by the registry at `path`; `trust_all` for None. Raises ConfigurationError."""
+    if path is None:
+        return trust_all
+    trust = Trust(path)
+    trust.refresh()
+    return trust.check
 
 
 def load_registry(path: Path) -> Registry:

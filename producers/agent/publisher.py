@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.agent.spool import Spool, Waiting
 from schemas.kafka_address import client_settings, servers_of
+from schemas.signatures import Sign, unsigned
 
 __all__ = ["Publisher"]
 
@@ -29,8 +30,11 @@ REPEAT_S: Final = 60.0
 class Publisher:
     """Sends what the spool holds; `pump` never waits. One thread, the spool's."""
 
-    def __init__(self, spool: Spool, bootstrap: str, extra: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, spool: Spool, bootstrap: str, extra: dict[str, str] | None = None, sign: Sign = unsigned
+    ) -> None:
         self._spool = spool
+        self._sign = sign
         self._bootstrap = servers_of(bootstrap)
         self._said_s = -REPEAT_S
         self._configuration: dict[str, object] = {
@@ -96,7 +100,10 @@ class Publisher:
                 self._fatal = True
 
         try:
-            producer.produce(message.topic, message.value, message.key.encode(), on_delivery=delivered)
+            # Signed as it leaves: what waited on disk while the key was rotated bears the new one.
+            key = message.key.encode()
+            headers = self._sign(message.topic, key, message.value)
+            producer.produce(message.topic, message.value, key, headers=headers, on_delivery=delivered)
         except BufferError:
             return False
         self._last_id = message.id

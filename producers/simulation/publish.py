@@ -19,6 +19,7 @@ from schemas.iterations import IterationFrame
 from schemas.kafka_address import client_settings, servers_of
 from schemas.side_input_codec import encode_engine, encode_load
 from schemas.side_inputs import EngineDescriptor
+from schemas.signatures import Headers, Sign, unsigned
 from schemas.topics import ENERGY, ENGINES, ITERATIONS, LOADS
 
 __all__ = ["Published", "encode_event", "origin_for", "publish"]
@@ -74,11 +75,13 @@ def publish(
     speed: float = 1.0,
     origin_ns: int | None = None,
     progress: Callable[[float], None] | None = None,
+    sign: Sign = unsigned,
 ) -> Published:
     """Send every event of `fleet`, paced to `speed` × real time (0: as fast as the broker takes them).
 
     `origin_ns` overrides the event time of the start; `progress` is told the part of event time that was
-    sent. Returns when all is acknowledged. Raises BrokerUnavailable; what was sent until then stays sent.
+    sent; `sign` signs as an agent would. Returns when all is acknowledged. Raises BrokerUnavailable; what was
+    sent until then stays sent.
     """
     begun_ns = time.time_ns()
     origin = origin_for(fleet, speed, begun_ns) if origin_ns is None else origin_ns
@@ -100,7 +103,7 @@ def publish(
         if speed:
             _wait_until(producer, begun_ns + round((event.at_ns - origin) / speed))
         topic, key, value = encode_event(event)
-        _produce(producer, topic, key, value, delivered)
+        _produce(producer, topic, key, value, sign(topic, key, value), delivered)
         if failures:
             raise _unavailable(bootstrap, failures[0])
         messages += 1
@@ -159,12 +162,13 @@ def _produce(
     topic: str,
     key: bytes,
     value: bytes,
+    headers: Headers,
     delivered: Callable[[KafkaError | None, Message], None],
 ) -> None:
     """Queue one message, waiting while the local queue is full."""
     while True:
         try:
-            producer.produce(topic, value, key, on_delivery=delivered)
+            producer.produce(topic, value, key, headers=headers, on_delivery=delivered)
         except BufferError:
             producer.poll(0.1)
         else:

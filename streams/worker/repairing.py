@@ -26,7 +26,7 @@ from streams.ledger.repairs import (
 from streams.ledger.rows import batch_table, ledger_table, meter_table
 from streams.ledger.sink import Sink
 from streams.ledger.tables import arrow_schema
-from streams.pipeline import Message, must_match_key
+from streams.pipeline import Message, must_be_of_node, must_match_key
 from streams.repair import SUPERSEDED, Sealed, rebook, revise
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
@@ -193,6 +193,7 @@ def _group(group_id: str, partition: int, messages: Iterable[Message], side: Sid
                 ran = decode_iterations(message.value)
                 must_match_key(message, ran)
                 if side.engine(ran.engine_id, ran.start_ns) is not None:
+                    must_be_of_node(ran, side)
                     group.hold_iterations(Held(ran, message.offset, message.arrival_ns))
         except InvalidMessage:
             continue  # in the dead letters, with the reason

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from schemas.errors import BrokerUnavailable
 from schemas.kafka_address import servers_of
+from schemas.signatures import Sign, unsigned
 from streams.ledger.dead_letters import Letter
 from streams.ledger.sink import Sink
 from streams.ledger.tables import arrow_schema
@@ -19,9 +20,10 @@ __all__ = ["replay_letters"]
 _FLUSH_S: Final = 30.0
 
 
-def replay_letters(bootstrap: str, sink: Sink, letters: Sequence[Letter]) -> int:
+def replay_letters(bootstrap: str, sink: Sink, letters: Sequence[Letter], sign: Sign = unsigned) -> int:
     """Publish `letters`, wait until the broker has them all, and remember that; returns how many.
 
+    sign: who publishes again vouches for the bytes, where workers ask for signatures.
     A crash between the two publishes some again: frames are known by their identity, so a copy of one that was
     booked changes nothing. Raises BrokerUnavailable or DatabaseUnavailable.
     """
@@ -32,7 +34,10 @@ def replay_letters(bootstrap: str, sink: Sink, letters: Sequence[Letter]) -> int
             letter.topic,
             letter.payload,
             letter.key,
-            headers={"wattledger-replay-of": letter.position},
+            headers=[
+                ("wattledger-replay-of", letter.position.encode()),
+                *sign(letter.topic, letter.key, letter.payload),
+            ],
             on_delivery=_remember(letter, taken),
         )
         producer.poll(0)

@@ -14,6 +14,7 @@ from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
 from streams.ledger.sink import ClickHouseSink
 from streams.side_inputs import SideInputs
+from streams.trust import open_trust
 from streams.worker.app import create_app
 from streams.worker.chores import chores
 from streams.worker.dead_letters import DeadLetterTopic
@@ -44,7 +45,8 @@ def run_worker(settings: WorkerSettings) -> None:
     metrics, health = WorkerMetrics.create(), Health()
     side = SideInputs()
     dead_letters = DeadLetterTopic(settings.kafka)
-    side_reader = SideReader(settings.kafka, side, dead_letters.publish_side_input)
+    check = open_trust(settings.node_registry)
+    side_reader = SideReader(settings.kafka, side, dead_letters.publish_side_input, check)
     side_reader.refresh()
     if settings.metrics_port:
         serve_endpoint(settings.metrics_port, metrics.registry, live=health.live, ready=health.ready)
@@ -55,7 +57,7 @@ def run_worker(settings: WorkerSettings) -> None:
     asyncio.set_event_loop(loop)
     with tempfile.TemporaryDirectory(prefix="wattledger-worker-") as data_dir:
         epochs = ModelEpochs(client, settings.kafka, side, side_reader, settings.epochs, metrics)
-        sink, ranges = ClickHouseSink(client), TopicRanges(settings.kafka)
+        sink, ranges = ClickHouseSink(client), TopicRanges(settings.kafka, check)
         repairs = Repairs(client, sink, ranges.read, side, settings.windows, settings.split)
         durable = Durable(sink, side, settings.split, epochs, metrics, dead_letters.publish, health.turned)
         shell = Shell(
@@ -68,6 +70,7 @@ def run_worker(settings: WorkerSettings) -> None:
             thread=thread,
             jobs=Jobs(chores(settings, client, repairs, metrics)),
             health=health,
+            check=check,
         )
         app = create_app(settings, shell, data_dir)
         # The log is the command's to set up: Faust would give the root logger a form of its own.

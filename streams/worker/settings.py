@@ -1,6 +1,7 @@
 """Settings of a worker; each says what it costs to move it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from streams.model_epochs import EpochRules
 from streams.split import SplitRules
@@ -47,6 +48,8 @@ class WorkerSettings:
     """How often closed hours' idle energy is shared, where the policy says so."""
     reconcile_interval_s: float = 900.0
     """How often the last hours' counters are held against the books; a late frame may change an hour."""
+    node_registry: Path | None = None
+    """Registry of nodes' keys: every message must be signed by one that may send it; None believes them all."""
     metrics_port: int = 0
     """Prometheus endpoint; 0 for none."""
     windows: WindowRules = field(default_factory=WindowRules)

@@ -16,10 +16,17 @@ from typing import Any, Final
 
 from faust.types import TP
 
-from schemas.errors import BrokerUnavailable, DatabaseUnavailable, UnknownEngine, WattledgerError
+from schemas.errors import (
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    UnknownEngine,
+    UntrustedMessage,
+    WattledgerError,
+)
 from schemas.topics import ENERGY, ITERATIONS
 from streams.pipeline import Message, Pipeline
 from streams.side_inputs import SideInputs
+from streams.trust import Check, trust_all
 from streams.worker.commits import Commits
 from streams.worker.durable import Durable
 from streams.worker.frontier import FrontierReader
@@ -66,6 +73,7 @@ class Shell:
         thread: ThreadPoolExecutor,
         jobs: Jobs,
         health: Health,
+        check: Check = trust_all,
     ) -> None:
         self._settings = settings
         self._side = side
@@ -76,6 +84,7 @@ class Shell:
         self._thread = thread
         self._jobs = jobs
         self._health = health
+        self._check = check
         self._gate = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._pipeline: Pipeline | None = None
@@ -164,6 +173,11 @@ class Shell:
             await self._must_be_a_hole(message, missing)
             if pipeline is not self._pipeline:
                 return False
+        try:
+            self._check(message.topic, message.key, message.value, message.arrival_ns, record.headers)
+        except UntrustedMessage as error:
+            pipeline.refuse(message, error)
+            return True
         try:
             pipeline.receive(message, engines_may_be_unknown=True)
         except UnknownEngine:

@@ -5,13 +5,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.errors import BrokerUnavailable, InvalidMessage
 from schemas.kafka_address import servers_of
 from schemas.side_input_codec import decode_engine, decode_model, decode_policy
+from schemas.side_inputs import EngineDescriptor
 from schemas.topics import ENGINES, MODELS, POLICIES
 from streams.side_inputs import SideInputs
+from streams.trust import Check, trust_all
 from streams.worker.kafka import consumer_settings
 
 __all__ = ["SideReader"]
@@ -26,7 +28,11 @@ class SideReader:
     """Follows the compacted topics from their beginning; `refresh` reads to what is their end now."""
 
     def __init__(
-        self, bootstrap: str, side: SideInputs, bury: Callable[[str, int, int, bytes, str], None]
+        self,
+        bootstrap: str,
+        side: SideInputs,
+        bury: Callable[[str, int, int, bytes, str], None],
+        check: Check = trust_all,
     ) -> None:
         self._bootstrap = servers_of(bootstrap)
         self._take: Mapping[str, Callable[[bytes], None]] = {
@@ -35,6 +41,7 @@ class SideReader:
             POLICIES: lambda value: side.add_policy(decode_policy(value)),
         }
         self._bury = bury
+        self._check = check
         self._consumer = Consumer(
             consumer_settings(bootstrap, "wattledger-side-inputs", **{"auto.offset.reset": "earliest"})
         )
@@ -82,12 +89,7 @@ class SideReader:
         while waiting:
             message = self._consumer.poll(0.5)
             if message is not None and message.error() is None:
-                topic, partition, offset = message.topic(), message.partition(), message.offset()
-                assert topic is not None
-                assert partition is not None
-                assert offset is not None
-                self._next[topic, partition] = offset + 1
-                self._receive(topic, partition, offset, message.value())
+                self._receive(message)
                 deadline = time.monotonic() + _TIMEOUT_S
             # Compaction and transaction markers leave holes: the position says where reading stands.
             for position in self._consumer.position([TopicPartition(*key) for key in waiting]):
@@ -101,11 +103,28 @@ class SideReader:
                     f"{len(waiting)} partitions unread; check the broker"
                 )
 
-    def _receive(self, topic: str, partition: int, offset: int, value: bytes | None) -> None:
+    def _receive(self, message: Message) -> None:
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None
+        assert partition is not None
+        assert offset is not None
+        self._next[topic, partition] = offset + 1
+        value = message.value()
         if value is None:
             return
         try:
+            if topic == ENGINES:
+                arrival_ns = message.timestamp()[1] * 1_000_000
+                self._check(topic, message.key() or b"", value, arrival_ns, message.headers())
+                _must_be_under_its_id(message.key() or b"", decode_engine(value))
             self._take[topic](value)
         except InvalidMessage as error:
             log.warning("side input refused: %s[%d]@%d: %s", topic, partition, offset, error)
             self._bury(topic, partition, offset, value, str(error))
+
+
+def _must_be_under_its_id(key: bytes, descriptor: EngineDescriptor) -> None:
+    """Raise InvalidMessage for a descriptor under another key: who may write one key speaks for one engine."""
+    if key != descriptor.engine_id.encode():
+        found = key.decode("utf-8", "replace")
+        raise InvalidMessage(f"key {found!r} is not the descriptor's engine_id {descriptor.engine_id!r}")

@@ -7,10 +7,11 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, UntrustedMessage
 from schemas.kafka_address import servers_of
 from streams.ledger.repairs import Position
 from streams.pipeline import Message
+from streams.trust import Check, trust_all
 from streams.worker.kafka import consumer_settings
 
 __all__ = ["TopicRanges", "merged"]
@@ -25,7 +26,8 @@ NEAR: Final = 200
 class TopicRanges:
     """A consumer without a group's memory."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, check: Check = trust_all) -> None:
+        self._check = check
         self._bootstrap = servers_of(bootstrap)
         self._consumer = Consumer(
             consumer_settings(bootstrap, "wattledger-repair", **{"auto.offset.reset": "error"})
@@ -66,9 +68,14 @@ class TopicRanges:
                     raise KafkaException(record.error())
                 deadline = time.monotonic() + _TIMEOUT_S
                 offset = record.offset()
-                if offset is not None and offset <= last and record.key() == key:
-                    arrival_ns = record.timestamp()[1] * 1_000_000
-                    yield Message(topic, partition, offset, arrival_ns, key, record.value() or b"")
+                if offset is None or offset > last or record.key() != key:
+                    continue
+                arrival_ns, value = record.timestamp()[1] * 1_000_000, record.value() or b""
+                try:
+                    self._check(topic, key, value, arrival_ns, record.headers())
+                except UntrustedMessage:
+                    continue  # in the dead letters, with the reason
+                yield Message(topic, partition, offset, arrival_ns, key, value)
             # Transaction markers leave holes: the position says where reading stands.
             (position,) = self._consumer.position([TopicPartition(topic, partition)])
             at = max(at, position.offset)

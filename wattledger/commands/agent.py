@@ -75,6 +75,10 @@ HOST_MODES: Final = ("auto", "rapl", "parametric", "off")
     help="The model's watts: per hardware thread idle, per thread busy, per GB of memory.",
 )  # fmt: skip
 @click.option(
+    "--node-key", envvar="WATTLEDGER_NODE_KEY", type=click.Path(path_type=Path), default=None,
+    help="Private key (PEM) that signs what is published: wattledger nodes key. Without one nothing is signed.",
+)  # fmt: skip
+@click.option(
     "--metrics-port",
     envvar="WATTLEDGER_METRICS_PORT",
     type=click.IntRange(0, 65535),
@@ -95,6 +99,7 @@ def command(
     spool_bytes: int,
     host: str,
     host_power: str,
+    node_key: Path | None,
     metrics_port: int,
 ) -> None:
     """Measure this node's GPUs and host, take its engines' frames, publish both to Kafka.
@@ -116,6 +121,7 @@ def command(
     from producers.clock import UnixClock
     from schemas.metrics.endpoint import serve_endpoint
     from schemas.metrics.instruments import new_registry
+    from schemas.signatures import load_signing_key, signer, unsigned
 
     found = settings_module.load()
     begin_logging(found.log_format, logging.INFO)
@@ -135,6 +141,7 @@ def command(
         host_power=watts(host_power),
         metrics_port=metrics_port,
     )
+    sign = signer(load_signing_key(node_key)) if node_key is not None else unsigned
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _: stopped.append(caught))
@@ -146,7 +153,7 @@ def command(
         settings,
         open_node(settings, clock.now, life=life, kept=kept.fact("epochs", {})),
         kept,
-        Publisher(kept, settings.kafka),
+        Publisher(kept, settings.kafka, sign=sign),
         Metrics(registry),
         clock=clock,
         life=life,

@@ -3,11 +3,13 @@
 import json
 import re
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
 from schemas.errors import DataError
+from schemas.signatures import load_signing_key, signer, unsigned
 from streams.ledger.client import connect
 from streams.ledger.dead_letters import Letter, count_letters, find_letters
 from streams.ledger.migrations import require_current
@@ -109,7 +111,12 @@ def show(position: str, as_payload: bool) -> None:
 @_filters
 @click.option("--again", is_flag=True, help="Also those that were published again before.")
 @click.option("--dry-run", is_flag=True, help="Say how many, and publish nothing.")
-def replay(topic: str, reason: str, from_ns: int, again: bool, dry_run: bool) -> None:
+@click.option(
+    "--node-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Sign them with this key, which the registry must allow: where workers ask for signatures.",
+)
+def replay(topic: str, reason: str, from_ns: int, again: bool, dry_run: bool, node_key: Path | None) -> None:
     """Publish them again, byte for byte, to their own topic, once what was wrong is mended.
 
     Safe to repeat: what was published again is remembered, and a frame that was booked before changes nothing.
@@ -118,6 +125,7 @@ def replay(topic: str, reason: str, from_ns: int, again: bool, dry_run: bool) ->
     settings = settings_module.load()
     client = connect(settings.clickhouse)
     done = 0
+    sign = signer(load_signing_key(node_key)) if node_key is not None else unsigned
     try:
         require_current(client)
         # What was published is remembered, so each look finds the rest.
@@ -125,7 +133,7 @@ def replay(topic: str, reason: str, from_ns: int, again: bool, dry_run: bool) ->
             if dry_run:
                 click.echo(f"would publish {len(letters)} messages again")
                 return
-            done += replay_letters(settings.require_kafka(), ClickHouseSink(client), letters)
+            done += replay_letters(settings.require_kafka(), ClickHouseSink(client), letters, sign)
             if again:
                 break
     finally:

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from streams.ledger.repairs import Cause, open_causes
 from streams.ledger.sink import ClickHouseSink
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
+from streams.trust import Check, open_trust
 from streams.windows import WindowRules
 from streams.worker.dead_letters import DeadLetterTopic
 from streams.worker.repairing import BEYOND_RETENTION, Repaired, Repairs, repair
@@ -40,6 +42,14 @@ MOST_ROUNDS = 5
     show_default=True,
     help="The workers' --window: where the grid lies for time that no batch holds yet.",
 )
+@click.option(
+    "--require-signatures",
+    "node_registry",
+    envvar="WATTLEDGER_NODE_REGISTRY",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="Registry of nodes' keys, as the workers have it.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_context
@@ -49,6 +59,7 @@ def command(
     from_ns: int | None,
     to_ns: int | None,
     window_s: float,
+    node_registry: Path | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -70,11 +81,12 @@ def command(
     settings = settings_module.load()
     rules = WindowRules(window_ns=round(window_s * 1e9))
     kafka = settings.require_kafka()
+    check = open_trust(node_registry)
     client = connect(settings.clickhouse)
-    ranges = TopicRanges(kafka)
+    ranges = TopicRanges(kafka, check)
     try:
         require_current(client)
-        side = _side_inputs(kafka)
+        side = _side_inputs(kafka, check)
         needs = Repairs(client, ClickHouseSink(client), ranges.read, side, rules, SplitRules())
         done: list[Repaired] = []
         if group_id is not None and from_ns is not None and to_ns is not None:
@@ -95,9 +107,9 @@ def command(
     ctx.exit(1 if any(one.outcome == BEYOND_RETENTION for one in done) else 0)
 
 
-def _side_inputs(kafka: str) -> SideInputs:
+def _side_inputs(kafka: str, check: Check) -> SideInputs:
     side = SideInputs()
-    reader = SideReader(kafka, side, DeadLetterTopic(kafka).publish_side_input)
+    reader = SideReader(kafka, side, DeadLetterTopic(kafka).publish_side_input, check)
     try:
         reader.refresh()
     finally:

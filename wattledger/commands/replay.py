@@ -15,6 +15,7 @@ from producers.simulation.publish import Published, publish
 from producers.simulation.scenario import Scenario
 from producers.simulation.truth import truth_document
 from schemas.errors import ConfigurationError
+from schemas.signatures import load_signing_key, signer, unsigned
 from wattledger import settings
 
 __all__ = ["command"]
@@ -74,6 +75,11 @@ class Speed(click.ParamType):
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the true joules to this JSON file.",
 )
+@click.option(
+    "--node-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Sign as a node's agent would; the registry must allow the key all simulated nodes.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Summary for programs.")
 def command(
     speed: float,
@@ -85,6 +91,7 @@ def command(
     duration: float | None,
     seed: int,
     truth: Path | None,
+    node_key: Path | None,
     as_json: bool,
 ) -> None:
     """Play requests through simulated engines into Kafka.
@@ -108,8 +115,9 @@ def command(
     fleet = simulate_fleet(
         _scenario(trace, trace_format, engine, nodes=nodes, rate=rate, duration=duration, seed=seed)
     )
+    sign = signer(load_signing_key(node_key)) if node_key is not None else unsigned
     with _progress(fleet.end_us / 1e6, quiet=as_json) as tell:
-        published = publish(fleet, bootstrap, speed=speed, progress=tell)
+        published = publish(fleet, bootstrap, speed=speed, progress=tell, sign=sign)
     if truth is not None:
         truth.write_text(json.dumps(truth_document(fleet, published.origin_ns)) + "\n", encoding="utf-8")
     click.echo(json.dumps(_summary(fleet, published), indent=2) if as_json else _sentence(fleet, published))

@@ -1,6 +1,7 @@
 """`wattledger worker`: book what arrives on the topics, until told to stop."""
 
 import logging
+from pathlib import Path
 
 import click
 
@@ -106,6 +107,14 @@ __all__ = ["command"]
     help="Seconds of event time after which energy models are fitted anew; a fit takes effect one later.",
 )
 @click.option(
+    "--require-signatures",
+    "node_registry",
+    envvar="WATTLEDGER_NODE_REGISTRY",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="Registry of nodes' keys: what none of them signed goes to the dead letters; docs/security.md.",
+)
+@click.option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
     default=0,
@@ -134,6 +143,7 @@ def command(
     method: str,
     permutations: int | None,
     epoch_s: float,
+    node_registry: Path | None,
     metrics_port: int,
     session_timeout_s: float,
 ) -> None:
@@ -155,6 +165,7 @@ def command(
             clickhouse=settings.clickhouse,
             group=group,
             instance_id=instance_id,
+            node_registry=node_registry,
             metrics_port=metrics_port,
             repair_interval_s=repair_s,
             dead_letter_ratio=dead_letter_ratio,
