@@ -28,6 +28,8 @@ class Steps:
     """(m,) midpoints between the readings on either side."""
     joules: Floats
     """(m,) the counter after each change."""
+    gaps_s: Floats
+    """(m,) between the two readings that hold the change: it is known to half of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Power:
 
     watts: float
     half_width_w: float
-    """90 %: Student t on the steps' scatter, which holds the timing error of the changes."""
+    """90 %: Student t on the scatter of the steps and the timing of the two ends."""
     seconds: float
     steps: int
 
@@ -45,26 +47,31 @@ def change_times(times_s: Sequence[float], millijoules: Sequence[int]) -> Steps:
     """Changes among (k,) readings in order of time."""
     at: list[float] = []
     joules: list[float] = []
+    gaps: list[float] = []
     for before, now, old, new in zip(times_s, times_s[1:], millijoules, millijoules[1:], strict=False):
         if new != old:
             at.append((before + now) / 2.0)
             joules.append(new / 1000.0)
-    return Steps(np.array(at), np.array(joules))
+            gaps.append(now - before)
+    return Steps(np.array(at), np.array(joules), np.array(gaps))
 
 
 def counter_power(steps: Steps) -> Power | None:
     """Energy between the first and the last change over the time between them; None with fewer than three.
 
-    Scatter of step powers over √m overstates the error of the mean, since a late change makes one step long
-    and the next short: intervals err towards caution.
+    A change that is seen late makes one step long and the next one short: such timing errors cancel but for
+    those of the two ends, so their part is taken out of the steps' scatter and the ends' is put in.
     """
     count = len(steps.times_s) - 1
     if count < 2:
         return None
-    seconds = float(steps.times_s[-1] - steps.times_s[0])
-    each = np.diff(steps.joules) / np.diff(steps.times_s)
-    error = float(each.std(ddof=1)) / count**0.5
+    lengths = np.diff(steps.times_s)
+    seconds = float(lengths.sum())
     watts = float(steps.joules[-1] - steps.joules[0]) / seconds
+    timing = float(np.mean(steps.gaps_s**2)) / 12.0
+    of_timing = 2.0 * timing * (watts / seconds) ** 2
+    scatter = float((np.diff(steps.joules) / lengths).var(ddof=1)) - of_timing * count**2
+    error = (max(scatter, 0.0) / count + of_timing) ** 0.5
     return Power(watts, student_95(count - 1) * error, seconds, count)
 
 

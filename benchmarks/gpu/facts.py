@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.gpu.cells import Cell
 from benchmarks.gpu.clock import Clock
-from benchmarks.gpu.counter import change_times, counter_power, resolution_mj, response_s
+from benchmarks.gpu.counter import Steps, change_times, counter_power, resolution_mj, response_s
 from benchmarks.gpu.journal import Journal
 from benchmarks.gpu.measure import burst_iterations, keep_busy
 from benchmarks.gpu.nvml import Gpu
@@ -76,7 +76,7 @@ def load_facts(cell: Cell, engine: Engine, gpu: Gpu, clock: Clock, settings: Set
     work.drain()
     steps = change_times(readings.times_s, readings.millijoules)
     late = np.searchsorted(steps.times_s, start_s + settings.longest_settle_s)
-    settled = type(steps)(steps.times_s[late:], steps.joules[late:])
+    settled = Steps(steps.times_s[late:], steps.joules[late:], steps.gaps_s[late:])
     power = counter_power(settled)
     if power is None:
         raise MeterError(f"GPU {gpu.uuid}: its energy counter did not move under {cell.name}")

@@ -64,7 +64,7 @@ def test_the_response_of_a_trailing_mean_is_nine_tenths_of_its_length():
     times = np.arange(-20, 41) / 10.0
     # Power goes from 100 to 600 W at 0; the sensor shows the mean of the last second.
     shown_w = 100 + 500 * np.clip(times[1:], 0.0, 1.0)
-    steps = Steps(times, np.concatenate([[0.0], np.cumsum(0.1 * shown_w)]))
+    steps = Steps(times, np.concatenate([[0.0], np.cumsum(0.1 * shown_w)]), np.full(times.size, 0.001))
     assert response_s(steps, 0.0) == pytest.approx(0.9, abs=0.11)
 
 
