@@ -19,6 +19,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "worker": ("wattledger.commands.worker", "book what arrives on the topics"),
     "replay": ("wattledger.commands.replay", "play a trace through simulated engines into Kafka"),
     "topics": ("wattledger.commands.topics", "create the Kafka topics, or check them"),
+    "doctor": ("wattledger.commands.doctor", "is this installation well, and if not, what to do"),
     "nodes": ("wattledger.commands.nodes", "keys with which nodes sign, and who may publish what"),
     "migrate": ("wattledger.commands.migrate", "bring the database to the schema this version expects"),
     "evaluate": ("wattledger.commands.evaluate", "judge attribution methods on a trace"),
