@@ -65,6 +65,13 @@ class Window:
     partition: int = 0
     iteration_offsets: tuple[int, int] = (-1, -1)
     energy_offsets: tuple[int, int] = (-1, -1)
+    inputs: str = ""
+    """16 digits: two attempts at one revision differ in it."""
+    frames: int = 0
+    """Energy frames that it is made of."""
+    closed_by: str = ""
+    process: str = ""
+    """Of another process the batch has another id."""
 
     @property
     def start_ns(self) -> int:
@@ -76,7 +83,7 @@ class Window:
 
     @property
     def batch_id(self) -> str:
-        return hashlib.md5(f"{self.group_id}/{self.number}".encode()).hexdigest()
+        return hashlib.md5(f"{self.group_id}/{self.number}{self.process}".encode()).hexdigest()
 
     @property
     def metered_uj(self) -> int:
@@ -87,6 +94,7 @@ class Window:
         return {
             "batch_id": self.batch_id,
             "revision": self.revision,
+            "inputs": self.inputs,
             "group_id": self.group_id,
             "start_ns": self.start_ns,
             "end_ns": self.end_ns,
@@ -98,12 +106,16 @@ class Window:
             "topic_partition": self.partition,
             "iteration_offsets": dict(zip("12", self.iteration_offsets, strict=True)),
             "energy_offsets": dict(zip("12", self.energy_offsets, strict=True)),
+            "energy_frames": self.frames,
+            "closed_by": self.closed_by,
+            "attempt": self.inputs,
         }
 
     def ledger_rows(self) -> list[dict[str, Any]]:
         common = {
             "batch_id": self.batch_id,
             "revision": self.revision,
+            "inputs": self.inputs,
             "event_time": self.start_ns // 1_000_000,
             "group_id": self.group_id,
         }
@@ -132,6 +144,7 @@ class Window:
         return {
             "batch_id": self.batch_id,
             "revision": self.revision,
+            "inputs": self.inputs,
             "meter_id": "GPU-1",
             "epoch": f"{self.group_id}/{self.number}",  # each window's counter begins at zero
             "kind": "gpu",

@@ -19,7 +19,7 @@ from streams.ledger.model_rows import model_table
 from streams.ledger.query import rows_of
 from streams.ledger.repairs import Cause, Position, open_causes
 from streams.ledger.rows import batch_table, ledger_table, meter_table
-from streams.ledger.sink import ClickHouseSink
+from streams.ledger.sink import ClickHouseSink, Sink
 from streams.ledger.tables import declared
 from streams.pipeline import Frontier, Message, Pipeline
 from streams.side_inputs import SideInputs
@@ -53,7 +53,7 @@ class Booked:
             self.client.command(f"TRUNCATE TABLE {table}")
         for engine in self.engines:
             self.side.add_engine(engine)
-        self.sink = ClickHouseSink(self.client)
+        self.sink: Sink = ClickHouseSink(self.client)
         self.pipeline = Pipeline(self.rules, self.side, Frontier())
         self._offsets: dict[str, Iterator[int]] = {}
 
