@@ -42,6 +42,10 @@ test-vllm:  ## the hook in a real vLLM on CPU: its scheduler, a server under loa
 	@tools/vllm-env
 	@cd tests/vllm && ../../.cache/vllm-venv/bin/python -m pytest -c pytest.ini
 
+test-helm: setup  ## the chart under Helm, kubectl-validate and helm-unittest (builds them once: Go, ten minutes)
+	@tools/helm-env
+	@WATTLEDGER_HELM_TOOLS=$(CURDIR)/.cache/bin tools/uv run --frozen --all-extras pytest tests/helm
+
 test-pure: setup  ## what needs neither broker nor database, in two minutes: for other Pythons
 	@tools/uv run --frozen --all-extras pytest tests/schemas tests/streams tests/attribution tests/simulation \
 	    --ignore=tests/simulation/test_publish.py --ignore=tests/streams/test_repair.py tests/test_rooms.py
@@ -55,11 +59,12 @@ format: setup  ## format and fix what can be fixed
 	@tools/uv run --frozen --all-extras ruff check --fix .
 	@tools/uv run --frozen --all-extras ruff format .
 
-generate: setup  ## Protobuf code, AsyncAPI document, frame examples, metrics and alerts, from their sources
+generate: setup  ## Protobuf code, AsyncAPI, frame examples, metrics, alerts and the chart's values, from their sources
 	@tools/uv run --frozen --all-extras python -m tools.protoc
 	@tools/uv run --frozen --all-extras python -m tools.asyncapi
 	@tools/uv run --frozen --all-extras python -m tools.frame_examples
 	@tools/uv run --frozen --all-extras python -m tools.metrics
+	@tools/uv run --frozen --all-extras python -m tools.helm_docs
 
 fuzz: setup  ## a million mutated frames against the decoders (about five minutes)
 	@tools/uv run --frozen --all-extras python -m tools.fuzz_frames --frames 1000000

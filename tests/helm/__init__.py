@@ -1,0 +1,1 @@
+"""The chart under the real tools."""
