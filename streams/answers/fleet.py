@@ -1,5 +1,6 @@
 """The fleet over a period: each group's books, its power over time, its engine's efficiency, the model loads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,11 +18,12 @@ __all__ = [
     "GroupBooks",
     "LoadRow",
     "PowerOverTime",
-    "RequestCarbon",
     "books",
     "efficiency",
     "loads",
     "power",
+    "step_for",
+    "totals",
 ]
 
 IN_PERIOD: Final = (
@@ -89,16 +91,6 @@ LEFT JOIN (
 WHERE {IN_PERIOD.replace("event_time", "load.event_time")}
 ORDER BY load.start_ns
 """  # noqa: S608
-
-CARBON: Final = """
-SELECT
-    sumIf(location_g, isFinite(location_g)), sumIf(market_g, isFinite(location_g)),
-    sumIf(toInt128(energy_uj), NOT isFinite(location_g)), sum(toInt128(energy_uj))
-FROM ledger_carbon_between(
-    start = fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC'), end = fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC'),
-    as_of = '2299-12-31 23:59:59.999')
-WHERE account = 'request' AND in_period
-"""
 
 MOST_STEPS: Final = 120
 """Steps of a plot over time: what a screen shows apart."""
@@ -179,29 +171,6 @@ class LoadRow:
     requests: int
 
 
-@dataclass(frozen=True, slots=True)
-class RequestCarbon:
-    """Operational carbon of what was booked to requests: accelerators and host, times PUE."""
-
-    location_g: float
-    market_g: float
-    without_uj: int
-    """Energy that no factor is on record for, left out of the grams."""
-    energy_uj: int
-
-
-def request_carbon(client: "Client", period: Period) -> RequestCarbon | None:
-    """Grams of the period's requests; None where no factor is on record for any of their energy."""
-    if not client.command("SELECT count() FROM grid_intensity"):
-        return None
-    location_g, market_g, without_uj, energy_uj = client.query(
-        CARBON, parameters=period.parameters
-    ).result_rows[0]
-    if without_uj >= energy_uj:
-        return None
-    return RequestCarbon(location_g, market_g, int(without_uj), int(energy_uj))
-
-
 def books(client: "Client", period: Period) -> list[GroupBooks]:
     """Every group's books, those that served most first."""
     rows = client.query(BOOKS, parameters=period.parameters).result_rows
@@ -211,6 +180,19 @@ def books(client: "Client", period: Period) -> list[GroupBooks]:
 def _group_books(*row: Any) -> GroupBooks:
     names = GroupBooks.__dataclass_fields__
     return GroupBooks(**dict(zip(names, (*row[:7], row[7:12], *row[12:]), strict=True)))
+
+
+def totals(books: "Sequence[GroupBooks]") -> dict[str, Any]:
+    """The whole fleet's books, by the names that the templates use."""
+    return {
+        "metered_uj": sum(group.metered_uj for group in books),
+        "host_uj": sum(group.host_uj for group in books),
+        "batches": sum(group.batches for group in books),
+        "closed": sum(group.closed for group in books),
+        "accounts_uj": [sum(group.accounts_uj[i] for group in books) for i in range(len(ACCOUNTS))],
+        "modelled_uj": sum(group.modelled_uj for group in books),
+        "busy_uj": sum(group.busy_uj for group in books),
+    }
 
 
 def power(client: "Client", period: Period) -> list[PowerOverTime]:

@@ -1,8 +1,9 @@
-"""One batch opened up: who was in it, and of what each share is made.
+"""One batch opened up: who was in it, of what each share is made, and between which marginal contributions it lies.
 
-A share has two parts: a request's part of what its iterations cost whoever is served (reading the weights), and
-what its own tokens and context add. The first is fixed_j · Σ 1/n over its iterations, scaled to the meter as
-the whole split is (`shared_iterations` of the ledger, `fixed_j` of the batch's model); the second is the rest.
+A share is request_scale · Σ coefficient · term, so that it comes apart into what each term of the energy model
+asks for: a part of the iterations' fixed cost, its own tokens, its context. The Shapley value averages what a
+request adds over all orders of joining. Whoever joins first adds its own terms and the whole fixed cost of its
+iterations; whoever joins last adds its own terms only.
 """
 
 from collections.abc import Sequence
@@ -11,11 +12,22 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from streams.answers.periods import Period
+from streams.uncertainty.loadings import COEFFICIENTS
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-__all__ = ["OpenedBatch", "RequestShare", "open_batch", "telling_batch"]
+__all__ = ["PARTS", "OpenedBatch", "RequestShare", "open_batch", "telling_batch"]
+
+PARTS: Final = {
+    "fixed": (0,),
+    "tokens": (1,),
+    "prompt": (2,),
+    "context": (3, 4),
+    "experts": (5,),
+    "knee": (6,),
+}
+"""What a share is made of, by the terms of the energy model (places in COEFFICIENTS)."""
 
 # Of one engine and one method, with several tenants, some of them still in their prompts; about a dozen
 # requests fit a page. Ties go by id, so that the same ledger opens the same batch.
@@ -33,8 +45,7 @@ BATCH: Final = """
 SELECT
     batch.batch_id, batch.group_id, batch.model, batch.gpu_model, batch.start_ns, batch.end_ns, batch.metered_uj,
     batch.request_uj, batch.iterations, batch.batch_size, batch.tenants, batch.method, batch.permutations,
-    batch.model_version, batch.model_origin, batch.modelled_uj, batch.features['overhead_iterations'],
-    model.coefficients
+    batch.model_version, batch.model_origin, batch.request_scale, model.coefficients
 FROM current_batches AS batch
 LEFT JOIN (
     SELECT engine_class, model_version, any(coefficients) AS coefficients
@@ -46,7 +57,7 @@ WHERE batch.batch_id = {batch_id:String}
 SHARES: Final = """
 SELECT
     tenant, client_request_id, engine_id, ordinal, energy_uj, half_width_uj, prefill_tokens, decode_tokens,
-    emitted_tokens, iterations, context_sum, shared_iterations
+    emitted_tokens, iterations, context_sum, concat(incarnation, '-', toString(ordinal)), term_shares
 FROM current_ledger
 WHERE batch_id = {batch_id:String} AND account = 'request'
 ORDER BY energy_uj DESC, engine_id, incarnation, ordinal
@@ -59,16 +70,27 @@ class RequestShare:
 
     tenant: str
     client_request_id: str
+    request_id: str
+    """The ledger's own id."""
     energy_uj: int
     half_width_uj: int
-    shared_uj: float | None
-    """Its part of what the iterations cost whoever is served; None where the batch's model is not on record."""
+    parts_uj: dict[str, float]
+    """The share by PARTS; {} where it was sampled or the batch's model is not on record."""
+    last_uj: float | None
+    """What it adds to all others, at least; None where the model's terms do not say."""
+    first_uj: float | None
+    """What it would have drawn alone, about."""
     prefill_tokens: int
     decode_tokens: int
     emitted_tokens: int
     iterations: int
     mean_context: float
     """Tokens in the KV cache, on average over its iterations."""
+
+    @property
+    def shared_uj(self) -> float | None:
+        """Its part of what the iterations cost whoever is served."""
+        return self.parts_uj.get("fixed")
 
     @property
     def own_uj(self) -> float | None:
@@ -112,11 +134,9 @@ def open_batch(client: "Client", batch_id: str) -> OpenedBatch | None:
         return None
     (
         _, group_id, model, gpu_model, start_ns, end_ns, metered_uj, request_uj, iterations, _, tenants, method,
-        permutations, model_version, model_origin, modelled_uj, overhead_iterations, coefficients,
+        permutations, model_version, model_origin, scale, coefficients,
     ) = found[0]  # fmt: skip
     fixed_j = coefficients.get("fixed_j")
-    # Energy of iterations without a request is modelled too, but apart: then the scale is not known from here.
-    scale = request_uj / modelled_uj if modelled_uj and not overhead_iterations else None
     rows = client.query(SHARES, parameters={"batch_id": batch_id}).result_rows
     return OpenedBatch(
         batch_id=batch_id,
@@ -134,34 +154,54 @@ def open_batch(client: "Client", batch_id: str) -> OpenedBatch | None:
         model_version=model_version,
         model_origin=model_origin,
         fixed_j=fixed_j,
-        shares=tuple(_share(row, fixed_j, scale) for row in rows),
+        shares=tuple(_share(row, coefficients, scale, len(rows)) for row in rows),
     )
 
 
-def _share(row: Sequence[Any], fixed_j: float | None, scale: float | None) -> RequestShare:
+def _share(row: Sequence[Any], coefficients: dict[str, float], scale: float, size: int) -> RequestShare:
     (
-        tenant,
-        client_request_id,
-        _,
-        _,
-        energy_uj,
-        half_width_uj,
-        prefill,
-        decode,
-        emitted,
-        iterations,
-        context,
-        parts,
-    ) = row
+        tenant, client_request_id, _, _, energy_uj, half_width_uj, prefill, decode, emitted, iterations, context,
+        request_id, terms,
+    ) = row  # fmt: skip
+    last_uj, first_uj = _marginals_uj(coefficients, terms, scale) if size > 1 else (None, None)
     return RequestShare(
         tenant=tenant,
         client_request_id=client_request_id,
+        request_id=request_id,
         energy_uj=energy_uj,
         half_width_uj=half_width_uj,
-        shared_uj=None if fixed_j is None or scale is None else 1e6 * fixed_j * parts * scale,
+        parts_uj=_parts_uj(coefficients, terms, scale),
+        last_uj=last_uj,
+        first_uj=first_uj,
         prefill_tokens=prefill,
         decode_tokens=decode,
         emitted_tokens=emitted,
         iterations=iterations,
         mean_context=context / iterations if iterations else 0.0,
     )
+
+
+def _parts_uj(coefficients: dict[str, float], terms: Sequence[float], scale: float) -> dict[str, float]:
+    if not coefficients or not scale or len(terms) != len(COEFFICIENTS):
+        return {}
+    drawn = [
+        scale * coefficients.get(name, 0.0) * term for name, term in zip(COEFFICIENTS, terms, strict=True)
+    ]
+    parts = {part: sum(drawn[place] for place in places) for part, places in PARTS.items()}
+    return {part: uj for part, uj in parts.items() if uj}
+
+
+def _marginals_uj(
+    coefficients: dict[str, float], terms: Sequence[float], scale: float
+) -> tuple[float, float] | tuple[None, None]:
+    """(what it adds when it joins last, when it joins first); terms beyond a knee depend on who else is there."""
+    beyond = coefficients.get("excess_token_j", 0.0) or any(name.startswith("hinge") for name in coefficients)
+    if not coefficients or not scale or beyond or len(terms) != len(COEFFICIENTS):
+        return None, None
+    own_j = sum(coefficients.get(name, 0.0) * terms[i] for i, name in enumerate(COEFFICIENTS[:5]) if i)
+    iterations, prefill = terms[1], terms[2]
+    unused = 1.0 - coefficients.get("expert_fraction", 0.0)
+    # Alone, an iteration reads the experts that its own tokens touch; tokens are taken as spread evenly.
+    touched = 1.0 - unused ** (1.0 + prefill / iterations) if iterations else 0.0
+    alone_j = iterations * (coefficients.get("fixed_j", 0.0) + coefficients.get("experts_j", 0.0) * touched)
+    return scale * own_j, scale * (own_j + alone_j)

@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -13,6 +13,7 @@ from streams.answers import fleet, quantities
 from streams.answers.opened_batch import open_batch, telling_batch
 from streams.answers.periods import Period, covered
 from streams.answers.plots import plot_efficiency, plot_power
+from streams.answers.report_carbon import fleet_carbon
 from streams.answers.summary import TenantRow, combined, tenant_rows
 from streams.answers.token_price import OUTPUT_WEIGHT
 from streams.batch import ACCOUNTS
@@ -20,7 +21,7 @@ from streams.batch import ACCOUNTS
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-__all__ = ["render_page", "write_page"]
+__all__ = ["MOST_REQUESTS", "environment", "largest_change", "render_page", "short_name", "write_page"]
 
 MOST_TENANTS: Final = 40
 MOST_REQUESTS: Final = 24
@@ -71,7 +72,7 @@ def render_page(
             period=period,
             accounts=ACCOUNTS,
             books=books,
-            totals=_totals(books),
+            totals=fleet.totals(books),
             tenants=_shown(tenants),
             all_tenants=combined("All tenants", tenants),
             tenant_count=len(tenants),
@@ -85,7 +86,7 @@ def render_page(
             loads=fleet.loads(client, period),
             batch=open_batch(client, chosen) if chosen else None,
             most_requests=MOST_REQUESTS,
-            carbon=fleet.request_carbon(client, period),
+            carbon=fleet_carbon(client, period.parameters),
         )
     )
 
@@ -112,7 +113,7 @@ def environment() -> Environment:
     }
     found.globals |= {
         "percent": quantities.percent,
-        "largest_change": _largest_change,
+        "largest_change": largest_change,
         "energy_unit": lambda values: quantities.fitting(values, quantities.ENERGY_UNITS),
         "css": found.get_template("page.css.j2").render(),
     }
@@ -124,24 +125,12 @@ def short_name(name: str) -> str:
     return name.rsplit("/", 1)[-1]
 
 
-def _totals(books: list[fleet.GroupBooks]) -> dict[str, Any]:
-    return {
-        "metered_uj": sum(group.metered_uj for group in books),
-        "host_uj": sum(group.host_uj for group in books),
-        "batches": sum(group.batches for group in books),
-        "closed": sum(group.closed for group in books),
-        "accounts_uj": [sum(group.accounts_uj[i] for group in books) for i in range(len(ACCOUNTS))],
-        "modelled_uj": sum(group.modelled_uj for group in books),
-        "busy_uj": sum(group.busy_uj for group in books),
-    }
-
-
 def _shown(rows: list[TenantRow]) -> list[TenantRow]:
     others = rows[MOST_TENANTS:]
     return [*rows[:MOST_TENANTS], *([combined(f"{len(others)} others", others)] if others else [])]
 
 
-def _largest_change(rows: list[TenantRow]) -> float:
+def largest_change(rows: list[TenantRow]) -> float:
     """End of the scale of changes in percent: the next ten above the largest, at most 100."""
     changes = [abs(row.difference_uj) / row.energy_uj for row in rows if row.energy_uj]
     return min(100.0, 10.0 * math.ceil(10 * max(changes, default=0.0) or 1))

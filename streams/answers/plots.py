@@ -18,7 +18,18 @@ from streams.answers.periods import Period
 from streams.answers.quantities import POWER_UNITS, fitting, plain, power
 from streams.batch import ACCOUNTS
 
-__all__ = ["Band", "Dots", "PowerPlot", "ScatterPlot", "Tick", "plot_efficiency", "plot_power"]
+__all__ = [
+    "Band",
+    "Dots",
+    "PowerPlot",
+    "ScatterPlot",
+    "Tick",
+    "nice_above",
+    "plot_efficiency",
+    "plot_power",
+    "step_path",
+    "time_ticks",
+]
 
 WIDTH: Final = 1000
 HEIGHT: Final = 100
@@ -123,6 +134,16 @@ def plot_efficiency(groups: Sequence[Efficiency]) -> ScatterPlot | None:
         )
         dots.append(Dots(group.group_id, path))
     return ScatterPlot(tuple(dots), log_ticks(x_range), log_ticks(y_range))
+
+
+def step_path(at_s: Floats, step_s: float, power_w: Floats, top_w: float, period: Period) -> str:
+    """Path of one area over `period`: (T,) starts of steps in Unix seconds and their (T,) watts."""
+    if not len(at_s):
+        return ""
+    start_s, length_s = period.start.timestamp(), period.duration.total_seconds()
+    left = np.clip((at_s - start_s) / length_s * WIDTH, 0, WIDTH)
+    right = np.clip((at_s + step_s - start_s) / length_s * WIDTH, 0, WIDTH)
+    return step_area(left, right, height_of(np.zeros_like(power_w), top_w), height_of(power_w, top_w))
 
 
 def step_area(left: Floats, right: Floats, lower: Floats, upper: Floats) -> str:

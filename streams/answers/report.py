@@ -13,6 +13,7 @@ from streams.answers import report_queries as queries
 from streams.answers.fleet_totals import fleet_totals
 from streams.answers.periods import Period
 from streams.answers.registry import Tenant, find_tenant
+from streams.answers.report_carbon import Carbon, tenant_carbon
 from streams.answers.report_lines import HourLine, ModelLine, hour_lines, model_lines, percentiles, read_rows
 from streams.answers.token_price import OUTPUT_WEIGHT
 
@@ -24,25 +25,6 @@ __all__ = ["SETTLED_AFTER", "Carbon", "Report", "make_report"]
 SETTLED_AFTER: Final = timedelta(minutes=10)
 """A cut-off lies at least so far back: an insert that began before it has ended by then."""
 UJ_PER_KWH: Final = 3_600_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Carbon:
-    """Grams and litres of the energy for which factors are on record; None where there are none for any of it."""
-
-    location_g: float | None
-    """Accelerators and host times PUE, location-based."""
-    market_g: float | None
-    embodied_g: float | None
-    """Manufacturing, by the time held."""
-    water_l: float | None
-    """Evaporated on site and by power stations."""
-    without_intensity_uj: int
-    """Energy that the grams leave out for want of a factor: it has no grams, never zero grams."""
-    without_embodied_uj: int
-    without_water_uj: int
-    uj_by_rung: dict[str, int]
-    """How near to its time and place the intensity is: live, recent, last_week, annual, country."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +105,7 @@ def make_report(
         cold_start_uj=int(moved.get("cold_start", (0, 0))[0]),
         residency_uj=int(moved.get("residency_idle", (0, 0))[0]),
         moved_host_uj=sum(int(host) for _, host in moved.values()),
-        carbon=_carbon(client, parameters),
+        carbon=tenant_carbon(client, parameters),
         price_per_kwh=_price(priced),
         currency=priced.currency if priced else "",
         output_weight=output_weight,
@@ -155,28 +137,6 @@ def _why_preliminary(client: "Client", period: Period, as_of: datetime) -> str:
     if as_of < period.end + SETTLED_AFTER:
         return "the cut-off lies less than ten minutes after the period's end"
     return ""
-
-
-def _carbon(client: "Client", parameters: dict[str, Any]) -> Carbon | None:
-    if not client.command(queries.FACTORS):
-        return None
-    total_uj, location_g, market_g, embodied_g, water_l, *without, rungs = client.query(
-        queries.CARBON, parameters=parameters
-    ).result_rows[0]
-    without_intensity_uj, without_embodied_uj, without_water_uj = (int(value) for value in without)
-    intense, embodied, wet = (
-        without_uj < total_uj for without_uj in (without_intensity_uj, without_embodied_uj, without_water_uj)
-    )
-    return Carbon(
-        location_g=location_g if intense else None,
-        market_g=market_g if intense else None,
-        embodied_g=embodied_g if embodied else None,
-        water_l=water_l if wet else None,
-        without_intensity_uj=without_intensity_uj,
-        without_embodied_uj=without_embodied_uj,
-        without_water_uj=without_water_uj,
-        uj_by_rung={str(rung): int(energy_uj) for rung, energy_uj in sorted(rungs.items())},
-    )
 
 
 def _price(tenant: Tenant | None) -> str:

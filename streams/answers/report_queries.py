@@ -2,13 +2,46 @@
 
 from typing import Final
 
-__all__ = ["CARBON", "FACTORS", "FLEET_BASE", "FLEET_ROLLED", "FRESH_HOURS", "MOVED", "REQUESTS", "SEALED"]
+__all__ = [
+    "AS_OF",
+    "FLEET_BASE",
+    "FLEET_ROLLED",
+    "FRESH_HOURS",
+    "IN_PERIOD",
+    "MOVED",
+    "REQUESTS",
+    "SEALED",
+    "tenant_batches",
+]
 
 IN_PERIOD: Final = (
     "event_time >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') "
     "AND event_time < fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC')"
 )
 AS_OF: Final = "{as_of:DateTime64(3, 'UTC')}"
+
+
+def tenant_batches(columns: str) -> str:
+    """The batches that a tenant took part in, by the highest revision and attempt that a cut-off knows."""
+    return f"""(
+    SELECT {columns}
+    FROM (
+        SELECT *
+        FROM batches
+        WHERE {IN_PERIOD} AND stored_at <= {AS_OF} AND batch_id IN (
+            SELECT batch_id FROM ledger WHERE tenant = {{tenant:String}} AND account = 'request' AND {IN_PERIOD}
+        )
+        ORDER BY revision DESC, closed_by = 'superseded' DESC, iteration_frames + energy_frames DESC, inputs DESC,
+            version DESC
+        LIMIT 1 BY batch_id, event_time
+    )
+    WHERE closed_by != 'superseded'
+)"""  # noqa: S608 - columns are constants of this room
+
+
+SPLIT: Final = """
+    event_time, batch_id, revision, inputs, method, model_version, engine_class, tier, request_scale / 1e6 AS scale
+"""
 
 # The tenant's rows come by the ledger's sorting key, and only the batches that they name are looked up: the
 # manifest's latest revision, as `batches_as_of` finds it. One row per request, model and hour.
@@ -40,20 +73,7 @@ FROM (
     FROM ledger FINAL
     WHERE tenant = {{tenant:String}} AND account = 'request' AND {IN_PERIOD} AND stored_at <= {AS_OF}
 ) AS line
-INNER JOIN (
-    SELECT *
-    FROM (
-        SELECT event_time, batch_id, revision, inputs, closed_by, method, model_version, engine_class, tier,
-            request_scale / 1e6 AS scale
-        FROM batches
-        WHERE {IN_PERIOD} AND stored_at <= {AS_OF} AND batch_id IN (
-            SELECT batch_id FROM ledger WHERE tenant = {{tenant:String}} AND account = 'request' AND {IN_PERIOD}
-        )
-        ORDER BY revision DESC, version DESC
-        LIMIT 1 BY batch_id, event_time
-    )
-    WHERE closed_by != 'superseded'
-) AS batch
+INNER JOIN {tenant_batches(SPLIT)} AS batch
     ON line.event_time = batch.event_time AND line.batch_id = batch.batch_id AND line.revision = batch.revision
     AND line.inputs = batch.inputs
 LEFT JOIN (
@@ -71,27 +91,6 @@ FROM transfers_as_of(as_of = {AS_OF})
 WHERE side = 'to' AND tenant = {{tenant:String}} AND {IN_PERIOD}
 GROUP BY kind
 ORDER BY kind
-"""  # noqa: S608
-
-FACTORS: Final = "SELECT count() FROM grid_intensity"
-
-CARBON: Final = f"""
-SELECT
-    energy_uj + transferred_uj, location_g, market_g, embodied_g, site_water_l + grid_water_l,
-    without_intensity_uj, without_embodied_uj, without_water_uj, uj_by_rung
-FROM (
-    SELECT
-        sum(energy_uj) AS energy_uj, sum(transferred_uj) AS transferred_uj, sum(location_g) AS location_g,
-        sum(market_g) AS market_g, sum(embodied_g) AS embodied_g, sum(site_water_l) AS site_water_l,
-        sum(grid_water_l) AS grid_water_l, sum(without_intensity_uj) AS without_intensity_uj,
-        sum(without_embodied_uj) AS without_embodied_uj, sum(without_water_uj) AS without_water_uj,
-        sumMap(uj_by_rung) AS uj_by_rung
-    FROM tenant_carbon_between(
-        start = fromUnixTimestamp64Milli({{from_ms:Int64}}, 'UTC'),
-        end = fromUnixTimestamp64Milli({{to_ms:Int64}}, 'UTC'),
-        as_of = {AS_OF})
-    WHERE tenant = {{tenant:String}}
-)
 """  # noqa: S608
 
 SEALED: Final = f"""

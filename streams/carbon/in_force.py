@@ -34,6 +34,14 @@ class Factors:
         found = self.at(kind, scope, instant_ns)
         return found.value if found else float("nan")
 
+    def has(self, kind: str, scope: str) -> bool:
+        """Whether anything of this kind is on record for `scope` itself, at any time."""
+        return (kind, scope) in self._histories
+
+    def scopes(self, *kinds: str) -> list[str]:
+        """Every scope but the default for which one of `kinds` is on record."""
+        return sorted({scope for kind, scope in self._histories if kind in kinds and scope != "default"})
+
     def edges_ns(self, kind: str, scope: str) -> set[int]:
         """Instants at which the factor may change."""
         return {start for name in (scope, "default") for start in self._histories.get((kind, name), {})}

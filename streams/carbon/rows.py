@@ -20,6 +20,7 @@ SELECT zone, toUnixTimestamp64Milli(valid_from), toUnixTimestamp64Milli(valid_to
     toBool(estimated), resolution, lag_s, spread, factor_version
 FROM intensity_as_of(as_of = {as_of:DateTime64(3, 'UTC')})
 WHERE zone IN {zones:Array(String)} AND valid_from < fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC')
+    AND (resolution = 'annual' OR valid_to >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') - INTERVAL 8 DAY)
 ORDER BY zone, basis, resolution, valid_from
 """
 
@@ -95,9 +96,14 @@ def policy_factors(policy: Policy, stated_ms: int) -> list[Factor]:
     ]
 
 
-def read_intensities(client: "Client", zones: Iterable[str], to_ms: int, as_of: str) -> list[GridIntensity]:
-    """What the ledger knew of `zones` at `as_of`, that begins before `to_ms`. Raises DatabaseUnavailable."""
-    asked = {"zones": sorted(set(zones)), "to_ms": to_ms, "as_of": as_of}
+def read_intensities(
+    client: "Client", zones: Iterable[str], to_ms: int, as_of: str, *, from_ms: int = 0
+) -> list[GridIntensity]:
+    """What the ledger knew of `zones` at `as_of`, that may stand for a moment in [from_ms, to_ms).
+
+    Raises DatabaseUnavailable.
+    """
+    asked = {"zones": sorted(set(zones)), "to_ms": to_ms, "from_ms": from_ms, "as_of": as_of}
     rows = rows_of(client, INTENSITIES, asked)
     return [
         GridIntensity(

@@ -72,7 +72,6 @@ def test_another_tenants_things_look_like_missing_ones(api: Api) -> None:
             ("/v1/usage", api.period | {"tenant": "nobody"}),
             ("/v1/statements/iris-optics/000001", {}),
             ("/v1/books", api.period),
-            ("/", {}),
         )
     ]
     assert {answer.status_code for answer in answers} == {404}
@@ -83,7 +82,7 @@ def test_another_tenants_things_look_like_missing_ones(api: Api) -> None:
     "header", [{}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic eDp5"}]
 )
 def test_without_a_key_nothing_is_told(api: Api, header: dict[str, str]) -> None:
-    for path in (f"/v1/receipts/{api.own}", f"/v1/receipts/{api.own}/lineage", "/v1/usage", "/v1/books", "/"):
+    for path in (f"/v1/receipts/{api.own}", f"/v1/receipts/{api.own}/lineage", "/v1/usage", "/v1/books"):
         answer = api.http.get(path, headers=header, params=api.period)
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -102,7 +101,6 @@ def test_an_operator_sees_every_tenant_the_books_and_the_page(api: Api) -> None:
     assert usage.json()["tenant"] == OTHER
     assert api.http.get(f"/v1/receipts/{api.foreign}", headers=api.operator).status_code == 200
     assert api.http.get("/v1/books", headers=api.operator, params=api.period).json()["closes"] is True
-    assert "Where every joule went" in api.http.get("/", headers=api.operator).text
 
 
 def test_a_period_that_cannot_be_is_named(api: Api) -> None:
@@ -115,7 +113,7 @@ def test_a_period_that_cannot_be_is_named(api: Api) -> None:
 
 def test_everything_is_described(api: Api) -> None:
     described = api.http.get("/openapi.json").json()["paths"]
-    assert set(described) >= {"/v1/receipts/{request_id}", "/v1/usage", "/v1/books", "/v1/keys", "/"}
+    assert set(described) >= {"/v1/receipts/{request_id}", "/v1/usage", "/v1/books", "/v1/keys"}
     assert all(operation["get"]["description"] for operation in described.values())
 
 

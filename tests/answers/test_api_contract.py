@@ -34,4 +34,4 @@ def test_any_call_is_answered_as_described_and_none_breaks_the_service(
         keeps_its_promise()
         called.append(operation.ok().path)
     assert "/v1/receipts/{request_id}" in called
-    assert len(called) == 9
+    assert len(called) == 8

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from streams.answers.api import ServiceRules, serve
+from streams.answers.service import ServiceRules
+from streams.answers.serving import serve
 from wattledger import settings as settings_module
 from wattledger.logs import begin_logging
 
@@ -52,7 +53,6 @@ def command(host: str, port: int, open_page: bool, per_second: float, metrics_po
         per_second=per_second,
         burst=3 * per_second,
     )
-    click.echo(f"listening on http://{host}:{port}; Ctrl-C ends it")
     serve(
         settings.clickhouse,
         host,
@@ -60,4 +60,5 @@ def command(host: str, port: int, open_page: bool, per_second: float, metrics_po
         keys=Path(settings.signing_keys),
         rules=rules,
         metrics_port=metrics_port,
+        announce=lambda address: click.echo(f"listening on {address}; Ctrl-C ends it"),
     )

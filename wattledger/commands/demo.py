@@ -15,6 +15,8 @@ from producers.simulation.fleet import simulate_fleet
 from producers.simulation.presets import demo_scenario
 from producers.simulation.publish import Published, publish
 from streams.answers.page import write_page
+from streams.answers.service import ServiceRules
+from streams.answers.serving import serve
 from streams.answers.summary import format_tenants, tenant_rows
 from streams.ledger import migrations
 from streams.ledger.books import read_books
@@ -25,6 +27,8 @@ from wattledger.commands.books import print_books
 from wattledger.demo import Run, begin_at_the_end, new_run, wait_until_sealed
 from wattledger.factors import store_shipped
 from wattledger.local.broker import broker
+from wattledger.local.clickhouse_front import clickhouse_front
+from wattledger.local.traffic_process import traffic
 from wattledger.local.worker import Progress, worker
 from wattledger.topics_admin import create_topics
 
@@ -61,24 +65,44 @@ MODEL_EPOCH_S: Final = 60.0
     show_default=True,
     help="auto: exact closed form. truncated: the published permutation sampling, for comparison.",
 )
+@click.option(
+    "--serve", "keep_serving", is_flag=True, help="Then keep everything running, page included, until Ctrl-C."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8321,
+    show_default=True,
+    help="Of the page; 0: a free one.",
+)
 @click.pass_context
-def command(ctx: click.Context, out: Path, duration_s: float | None, seed: int, method: str) -> None:
+def command(
+    ctx: click.Context,
+    out: Path,
+    duration_s: float | None,
+    seed: int,
+    method: str,
+    keep_serving: bool,
+    port: int,
+) -> None:
     """Play real requests through a simulated fleet, real Kafka and the real worker into a ledger that closes.
 
     Starts what is missing (Kafka, embedded ClickHouse), shows progress, prints tenants and books, writes a
     page with plots, and leaves no process behind. Exit status 1 if the books do not close.
 
+    With --serve, broker, database, worker and page go on until Ctrl-C, and the fleet goes on in real time: the
+    page at http://127.0.0.1:8321 shows power now, every tenant, batches opened up, and signed receipts.
+
     \b
     Example:
       wattledger demo
       wattledger demo --duration 60 --method truncated
+      wattledger demo --serve
     """
     logging.getLogger("wattledger").setLevel(logging.WARNING)
     began = time.monotonic()
     settings = settings_module.load()
     run = new_run(out)
-    clickhouse = run.clickhouse if is_embedded(settings.clickhouse) else settings.clickhouse
-    _migrate(clickhouse)
     scenario = replace(demo_scenario(duration_s=duration_s, seed=seed), cluster=run.name)
     fleet = simulate_fleet(scenario)
     _say(
@@ -87,6 +111,11 @@ def command(ctx: click.Context, out: Path, duration_s: float | None, seed: int, 
         f"request-iterations in {fleet.end_us / 1e6:.0f} s of event time",
     )
     with ExitStack() as stack:
+        clickhouse = run.clickhouse if is_embedded(settings.clickhouse) else settings.clickhouse
+        if keep_serving and clickhouse == run.clickhouse:
+            # An embedded database is one process's: behind HTTP, worker and page share it.
+            clickhouse = stack.enter_context(clickhouse_front(run.directory / "clickhouse")).dsn()
+        _migrate(clickhouse)
         kafka = stack.enter_context(broker(address=settings.kafka))
         _say("Kafka", f"{kafka.kind} at {kafka.bootstrap}, up in {kafka.start_s:.1f} s")
         create_topics(kafka.bootstrap, partitions=PARTITIONS)
@@ -106,10 +135,18 @@ def command(ctx: click.Context, out: Path, duration_s: float | None, seed: int, 
         )
         until_s = (published.end_ns / 1e9 - WAIT_S) // WINDOW_S * WINDOW_S
         booked = wait_until_sealed(child, len(fleet.groups), until_s, _progress_line())
-        _say("Booked", f"{booked.batches:,} batches, {booked.energy_j / 3.6e6:.4f} kWh; worker stopping")
-    closes = _answer(clickhouse, run, published)
+        _say("Booked", f"{booked.batches:,} batches, {booked.energy_j / 3.6e6:.4f} kWh")
+        if keep_serving:
+            closes = _answer(clickhouse, run, published)
+            stack.enter_context(traffic(kafka.bootstrap, run.name, seed + 1, run.directory / "traffic.log"))
+            _serve(clickhouse, run, port)
+            _say("Stopping", "worker, database and broker")
+        else:
+            _say("Stopping", "the worker")
+    if not keep_serving:
+        closes = _answer(clickhouse, run, published)
     _say("Done", f"in {time.monotonic() - began:.0f} s; every process has ended")
-    _where(run, clickhouse)
+    _where(run, run.clickhouse if is_embedded(settings.clickhouse) else clickhouse)
     ctx.exit(0 if closes else 1)
 
 
@@ -159,6 +196,18 @@ def _answer(clickhouse: str, run: Run, published: Published) -> bool:
     finally:
         client.close()
     return books.closes
+
+
+def _serve(clickhouse: str, run: Run, port: int) -> None:
+    """Serve page and API until SIGINT or SIGTERM."""
+    serve(
+        clickhouse,
+        "127.0.0.1",
+        port,
+        keys=run.directory / "keys",
+        rules=ServiceRules(page_for_all=True, per_second=200.0, burst=1000.0),
+        announce=lambda address: _say("Serving", f"{address} – Ctrl-C ends everything"),
+    )
 
 
 def _where(run: Run, clickhouse: str) -> None:
