@@ -353,16 +353,21 @@ def _engines(group: Group, start_ns: int, end_ns: int) -> list[str]:
 
 
 def _loads(group: Group, start_ns: int, end_ns: int) -> tuple[tuple[str, str, int, int], ...]:
-    """Loads that ran in the interval; a load still open in one frame is closed by a later frame's word."""
-    seen: dict[str, tuple[str, int, int]] = {}
+    """Loads that ran in the interval, until a frame says that they ended, or as long as frames show them."""
+    began: dict[str, tuple[str, int]] = {}
+    shown_ns: dict[str, int] = {}
+    ended_ns: dict[str, int] = {}
     for held in group.energy:
         for load in held.frame.loads:
-            until_ns = load.end_ns or 0
-            known = seen.get(load.load_id)
-            seen[load.load_id] = (load.engine_id, load.start_ns, max(until_ns, known[2] if known else 0))
+            began[load.load_id] = (load.engine_id, load.start_ns)
+            # A frame that came long after its neighbours says nothing of the time since.
+            shown_ns[load.load_id] = max(held.frame.end_ns, shown_ns.get(load.load_id, 0))
+            if load.end_ns:
+                ended_ns[load.load_id] = max(load.end_ns, ended_ns.get(load.load_id, 0))
     clipped = []
-    for load_id, (engine, load_start, load_end) in sorted(seen.items()):
-        left, right = max(load_start, start_ns), min(load_end or end_ns, end_ns)
+    for load_id, (engine, load_start_ns) in sorted(began.items()):
+        left = max(load_start_ns, start_ns)
+        right = min(ended_ns.get(load_id, shown_ns[load_id]), end_ns)
         if left < right:
             clipped.append((load_id, engine, left, right))
     return tuple(clipped)

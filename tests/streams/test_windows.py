@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from schemas.energy import ActiveLoad, EnergyFrame
 from schemas.iterations import IterationFrame
-from streams.windows import ClosedWindow, Group, Held, WindowRules, due_windows, forget_sealed
+from streams.windows import (
+    ClosedWindow,
+    Group,
+    Held,
+    WindowRules,
+    close_window,
+    due_windows,
+    forget_sealed,
+)
 from tests.builders import ENGINE, GROUP, SECOND, T0, decode_frame, energy_frame
 
 RULES = WindowRules()
@@ -130,6 +138,22 @@ def test_loading_time_is_no_gap_and_an_open_load_is_closed_by_a_later_word():
     assert closed[0].loads == ()
     assert closed[1].loads == (("load-1", ENGINE, T0 + 1 * SECOND, T0 + 3 * SECOND),)
     assert closed[1].gaps == ()
+
+
+def test_a_frame_that_shows_an_open_load_says_nothing_of_the_time_after_it():
+    """Where its neighbours are gone: one that came late by minutes, or the last before the agent went."""
+    load = ActiveLoad("load-1", ENGINE, T0 + 1 * SECOND, 0)
+    metered = [
+        energy_frame(s, s + 0.5, sequence=n, loads=(load,) if s == 1.5 else ())
+        for n, s in enumerate((1.5, *np.arange(20, 26, 0.5)))
+    ]
+    group = Group(GROUP, 0, T0)
+    for offset, frame in enumerate(metered):
+        group.hold_energy(Held(frame, offset, frame.end_ns))
+    assert close_window(group, T0, T0 + 5 * SECOND).loads == (
+        ("load-1", ENGINE, T0 + 1 * SECOND, T0 + 2 * SECOND),
+    )
+    assert close_window(group, T0 + 20 * SECOND, T0 + 25 * SECOND).loads == ()
 
 
 def test_what_is_forgotten_is_never_needed_again():
