@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.compiled import compiled, read_columns, unzigzag
-from schemas.iterations import WARM_UP
+from schemas.iterations import UNRECORDED
 from schemas.limits import MAX_OFFSET_NS, MAX_ORDINAL, MAX_ROWS, MAX_TOKENS
 
 __all__ = ["certify"]
@@ -33,7 +33,13 @@ def _iterations(columns: Int64s, start_ns: int, end_ns: int, wide: Int64s, narro
     earliest_us = max(-start_ns, -MAX_OFFSET_NS) // 1000
     for i in range(columns.shape[1]):
         gap, duration, kind, padded = columns[0, i], columns[1, i], columns[2, i], columns[3, i]
-        if gap > 2 * _GAP_US or duration < 1 or duration > _GAP_US or kind > WARM_UP or padded > MAX_TOKENS:
+        if (
+            gap > 2 * _GAP_US
+            or duration < 1
+            or duration > _GAP_US
+            or kind > UNRECORDED
+            or padded > MAX_TOKENS
+        ):
             return False
         begin_us = elapsed_us + unzigzag(gap)
         elapsed_us = begin_us + duration
@@ -127,8 +133,8 @@ def _exceptions(columns: Int64s, rows: int, narrow: Int32s) -> np.int64:
 def certify(data: NDArray[np.uint8], stated: Int64s, wide: Int64s, narrow: Int32s) -> bool:
     """Decode all columns into `wide` and `narrow`; False if anything is not plainly sound. O(bytes).
 
-    data: the columns' bytes, one after another. stated (38,): the bytes of each of the 22 columns; the largest value
-    of each of the 7 narrow request columns; iterations, requests, spans, exceptions; rows and new tokens as
+    data: the columns' bytes, one after another. stated (38,): the bytes of each of the 22 columns; the largest
+    value of each of the 7 narrow request columns; iterations, requests, spans, exceptions; rows and new tokens as
     stated; the frame's start and end in ns; characters of all client ids together.
     wide, narrow: see `iteration_arrays.Arrays`.
     """

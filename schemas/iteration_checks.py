@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from schemas import checks, limits
 from schemas.errors import MalformedMessage
-from schemas.iterations import WARM_UP, IterationFrame, expand
+from schemas.iterations import UNRECORDED, IterationFrame, expand
 
 __all__ = [
     "BLOCKS",
@@ -27,6 +27,7 @@ __all__ = [
     "check_requests",
     "check_sizes",
     "check_spans",
+    "check_unrecorded",
     "most_of_requests",
 ]
 
@@ -85,7 +86,7 @@ def check_sizes(iterations: int, requests: int) -> None:
 
 def check_iterations(start_ns: int, end_ns: int, starts_ns: Int64s, ends_ns: Int64s, block: Int64s) -> None:
     """Iterations start in order, end after they start and by the frame's end; kinds are known."""
-    checks.check_block(ITERATION_FIELDS, block, (WARM_UP, limits.MAX_TOKENS))
+    checks.check_block(ITERATION_FIELDS, block, (UNRECORDED, limits.MAX_TOKENS))
     checks.refuse_where(ends_ns <= starts_ns, "iteration_end_ns", ends_ns, "must be after its start")
     checks.refuse_where(
         starts_ns[1:] < starts_ns[:-1],
@@ -172,3 +173,15 @@ def check_contexts(frame: IterationFrame, new_tokens: int) -> None:
     rows = expand(frame)
     after = rows.context_tokens + rows.new_tokens
     checks.refuse_where(after > limits.MAX_TOKENS, "context_tokens", after, f"at most {limits.MAX_TOKENS}")
+
+
+def check_unrecorded(frame: IterationFrame) -> None:
+    """What stands for iterations that were given up stands alone."""
+    kinds = frame.iteration_kind
+    if not kinds.size or int(np.maximum.reduce(kinds)) != UNRECORDED:
+        return
+    if kinds.size != 1 or frame.request_ordinal.size:
+        found = f"{kinds.size} iterations and {frame.request_ordinal.size} requests"
+        raise MalformedMessage(
+            f"iteration_kind: {UNRECORDED} beside {found}; it must be its frame's only one"
+        )

@@ -101,6 +101,7 @@ def decode_iterations(data: bytes) -> IterationFrame:
         exception_emitted=exception[4],
     )
     hold.check_head(frame)
+    hold.check_unrecorded(frame)
     hold.check_contexts(frame, message.new_tokens)
     return frame
 

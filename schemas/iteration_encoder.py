@@ -24,6 +24,7 @@ def encode_iterations(frame: IterationFrame) -> bytes:
     Raises MalformedMessage, naming field and value, for a frame that `decode_iterations` would refuse.
     """
     hold.check_head(frame)
+    hold.check_unrecorded(frame)
     starts_ns, ends_ns, iterations = _iterations(frame)
     prefix_groups, requests = _requests(frame)
     prefix, client_ids, requests[2] = _client_ids(frame)

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DUMMY", "NORMAL", "WARM_UP", "IterationFrame", "Rows", "expand"]
+__all__ = ["DUMMY", "NORMAL", "UNRECORDED", "WARM_UP", "IterationFrame", "Rows", "expand"]
 
 NORMAL: Final = 0
 """An iteration that served requests."""
@@ -19,6 +19,10 @@ DUMMY: Final = 1
 """A dummy batch of a data-parallel rank: energy without a request, booked to `overhead`."""
 WARM_UP: Final = 2
 """Warm-up, profiling or graph capture outside a model load: booked to `overhead`."""
+UNRECORDED: Final = 3
+"""The sum of iterations whose rows were given up for want of room: from when to when, and as `padded_tokens` how
+many tokens they computed. The only iteration of its frame, without requests; its time is booked to `unobserved`,
+with the cause `spool_full`."""
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
@@ -58,7 +62,7 @@ class IterationFrame:
     iteration_end_ns: Int64s
     """(I,) end of each forward pass, > start."""
     iteration_kind: UInt8s
-    """(I,) NORMAL, DUMMY or WARM_UP."""
+    """(I,) NORMAL, DUMMY, WARM_UP or UNRECORDED."""
     iteration_padded_tokens: Int32s
     """(I,) tokens after CUDA-graph padding; 0 where the engine does not say."""
 

@@ -1,13 +1,16 @@
 """One engine's part of a batch as columns: its frames joined, cut at the batch's edges, requests made unique."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.iterations import IterationFrame
-from streams.runs import Runs, clip, renumber, runs_of
+from schemas.iterations import UNRECORDED, IterationFrame
+from streams.joining import iterations_inside, join_rows
+from streams.runs import Runs
 
 __all__ = ["EngineWindow", "Requests", "assemble"]
 
@@ -49,61 +52,87 @@ class EngineWindow:
 
 def assemble(frames: Sequence[IterationFrame], start_ns: int, end_ns: int) -> EngineWindow:
     """Join one incarnation's frames over `[start_ns, end_ns)`, in O(spans). At least one frame."""
-    ordinals = np.unique(np.concatenate([frame.request_ordinal for frame in frames]))
-    starts = np.concatenate([frame.iteration_start_ns for frame in frames])
-    ends = np.concatenate([frame.iteration_end_ns for frame in frames])
-    inside = np.flatnonzero((ends > start_ns) & (starts < end_ns))
-    first, end = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
-    runs = clip(
-        runs_of(frames, [np.searchsorted(ordinals, frame.request_ordinal) for frame in frames]), first, end
-    )
-    present = np.zeros(len(ordinals), np.bool_)
-    present[runs.request] = present[runs.other_request] = True
-    starts, ends = starts[first:end], ends[first:end]
-    # Iterations may overlap (pipeline parallel), so one outside can stand between two inside: its share is 0.
-    overlap_ns = np.maximum(np.minimum(ends, end_ns) - np.maximum(starts, start_ns), 0)
+    frames = [_recorded(frame) for frame in frames]
+    starts, ends = _joined(frames, "iteration_start_ns"), _joined(frames, "iteration_end_ns")
+    first, end, share, ends_here = iterations_inside(starts, ends, start_ns, end_ns)
+    counts = np.array([_counts(frame) for frame in frames], np.int64).T
+    ordinals = _joined(frames, "request_ordinal")
+    spans = tuple(_joined(frames, name) for name in SPANS)
+    exceptions = tuple(_joined(frames, name) for name in EXCEPTIONS)
+    rows = join_rows(ordinals, counts, spans, exceptions, first, end)
     return EngineWindow(
         engine_id=frames[0].engine_id,
         incarnation=frames[0].incarnation,
-        iteration_start_ns=starts,
-        iteration_end_ns=ends,
-        iteration_kind=np.concatenate([frame.iteration_kind for frame in frames])[first:end],
-        iteration_padded_tokens=np.concatenate([frame.iteration_padded_tokens for frame in frames])[
-            first:end
-        ],
-        iteration_share=overlap_ns / (ends - starts),
-        iteration_ends_here=(ends > start_ns) & (ends <= end_ns),
-        runs=renumber(runs, np.cumsum(present) - 1),
-        requests=_requests(frames, ordinals[present]),
+        iteration_start_ns=starts[first:end],
+        iteration_end_ns=ends[first:end],
+        iteration_kind=_joined(frames, "iteration_kind")[first:end],
+        iteration_padded_tokens=_joined(frames, "iteration_padded_tokens")[first:end],
+        iteration_share=share,
+        iteration_ends_here=ends_here,
+        runs=Runs(*rows.runs, *rows.others),
+        requests=_requests(frames, counts[1], ordinals, rows.latest),
     )
 
 
-def _requests(frames: Sequence[IterationFrame], ordinals: NDArray[np.int64]) -> Requests:
-    """Attributes of the requests `ordinals`, each from the latest frame that names it."""
-    named = np.concatenate([frame.request_ordinal for frame in frames])
-    # The last of equal ordinals: a stable sort keeps them in the order of the frames.
-    order = np.argsort(named, kind="stable")
-    latest = order[np.searchsorted(named[order], ordinals, side="right") - 1]
+SPANS: Final = ("span_request", "span_first_iteration", "span_length", "span_entry_context")
+EXCEPTIONS: Final = (
+    "exception_row", "exception_new_tokens", "exception_drafts", "exception_rejected", "exception_emitted",
+)  # fmt: skip
+
+
+def _recorded(frame: IterationFrame) -> IterationFrame:
+    """The frame without what stands for iterations that were given up: their time is a gap, `gaps` finds it."""
+    if len(frame.iteration_kind) != 1 or frame.iteration_kind[0] != UNRECORDED:
+        return frame
+    return replace(
+        frame,
+        iteration_start_ns=frame.iteration_start_ns[:0],
+        iteration_end_ns=frame.iteration_end_ns[:0],
+        iteration_kind=frame.iteration_kind[:0],
+        iteration_padded_tokens=frame.iteration_padded_tokens[:0],
+    )
+
+
+def _counts(frame: IterationFrame) -> tuple[int, int, int, int]:
+    return (
+        len(frame.iteration_start_ns),
+        len(frame.request_ordinal),
+        len(frame.span_length),
+        len(frame.exception_row),
+    )
+
+
+def _joined(frames: Sequence[IterationFrame], name: str) -> NDArray[Any]:
+    return np.concatenate([getattr(frame, name) for frame in frames])
+
+
+def _requests(
+    frames: Sequence[IterationFrame],
+    counts: NDArray[np.int64],
+    ordinals: NDArray[np.int64],
+    latest: NDArray[np.int64],
+) -> Requests:
+    """Attributes of requests, each from the latest frame that names it; latest (R,) among all that are named."""
 
     def column(name: str) -> NDArray[np.int64]:
-        return np.concatenate([getattr(frame, name) for frame in frames])[latest]
+        return np.asarray(_joined(frames, name)[latest], np.int64)
 
     def names(index: str, table: str) -> Names:
-        """Names by way of each frame's own table; index -1 finds the empty name put behind it."""
-        looked_up = [
-            np.asarray([*getattr(frame, table), ""], np.object_)[getattr(frame, index)] for frame in frames
-        ]
-        return np.asarray(np.concatenate(looked_up)[latest], np.object_)
+        """Names by way of each frame's own table; index -1 finds the empty name put before it."""
+        tables = [("", *getattr(frame, table)) for frame in frames]
+        begins = np.cumsum([1, *map(len, tables[:-1])])
+        at = (_joined(frames, index) + np.repeat(begins, counts))[latest]
+        return np.asarray(np.asarray([*chain.from_iterable(tables)], np.object_)[at])
 
-    clients = np.asarray([client for frame in frames for client in frame.request_client_id], np.object_)
+    clients = [*chain.from_iterable(frame.request_client_id for frame in frames)]
     return Requests(
-        ordinal=ordinals,
-        client_id=clients[latest],
+        ordinal=ordinals[latest],
+        client_id=np.asarray([clients[at] for at in latest.tolist()], np.object_),
         tenant=names("request_tenant", "tenants"),
         load_id=names("request_load", "loads"),
         load_ordinal=column("request_load_ordinal"),
         adapter=names("request_adapter", "adapters"),
-        prefix_group=column("request_prefix_group").astype(np.uint64),
-        prompt_tokens=column("request_prompt_tokens").astype(np.int64),
-        cached_tokens=column("request_cached_tokens").astype(np.int64),
+        prefix_group=_joined(frames, "request_prefix_group")[latest].astype(np.uint64),
+        prompt_tokens=column("request_prompt_tokens"),
+        cached_tokens=column("request_cached_tokens"),
     )

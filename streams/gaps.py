@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from schemas.energy import EnergyFrame
-from schemas.iterations import IterationFrame
+from schemas.iterations import UNRECORDED, IterationFrame
 from streams.timeline import Interval
 
-__all__ = ["HOOK_OFF", "SEQUENCE_GAP", "SILENT_ITERATIONS", "engine_gaps", "subtract", "union"]
+__all__ = ["HOOK_OFF", "SEQUENCE_GAP", "SILENT_ITERATIONS", "SPOOL_FULL", "engine_gaps", "subtract", "union"]
 
 SEQUENCE_GAP: Final = "sequence_gap"
 """Frames on one side of it or on both, none inside."""
@@ -15,6 +15,8 @@ SILENT_ITERATIONS: Final = "silent_iterations"
 """The engine's stream had not reached the window's end when its bounded wait was over."""
 HOOK_OFF: Final = "hook_off"
 """The agent names the engine, and no frame of its was ever seen near the window."""
+SPOOL_FULL: Final = "spool_full"
+"""The agent had no room left and gave the iterations' rows up; their sums stand in the frame."""
 
 
 def engine_gaps(
@@ -39,12 +41,13 @@ def engine_gaps(
         first, last = lives.get(frame.incarnation, (frame.start_ns, frame.end_ns))
         lives[frame.incarnation] = (min(first, frame.start_ns), max(last, frame.end_ns))
     attached += [_clip(life, window) for life in lives.values()]
-    # An iteration in flight at a frame's end is in the next one: it is not known where that is lost.
-    heard = {(frame.incarnation, frame.sequence) for frame in frames}
+    # An iteration in flight at a frame's end is in the next one: it is not known where that is lost. The next
+    # begins where this one ends; its number may be any, for an agent short of room joins frames.
+    heard = {(frame.incarnation, frame.start_ns) for frame in frames}
     known = [
         (
             frame.start_ns,
-            frame.end_ns if (frame.incarnation, frame.sequence + 1) in heard else frame.watermark_ns,
+            frame.end_ns if (frame.incarnation, frame.end_ns) in heard else frame.watermark_ns,
         )
         for frame in frames
     ]
@@ -59,6 +62,14 @@ def engine_gaps(
             yield gap, HOOK_OFF
         else:
             yield gap, SEQUENCE_GAP
+    for gap in union(_clip(given_up, window) for frame in frames for given_up in _given_up(frame)):
+        yield gap, SPOOL_FULL
+
+
+def _given_up(frame: IterationFrame) -> Iterator[Interval]:
+    """Time whose iterations ran, and whose rows are no more."""
+    for place in (frame.iteration_kind == UNRECORDED).nonzero()[0].tolist():
+        yield int(frame.iteration_start_ns[place]), int(frame.iteration_end_ns[place])
 
 
 def _clip(interval: Interval, window: Interval) -> Interval:

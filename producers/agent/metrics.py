@@ -15,6 +15,7 @@ class Metrics:
         self.repeated = counter("wattledger_agent_frames_repeated_total", registry)
         self.missing = counter("wattledger_agent_frames_missing_total", registry)
         self.hooks_off = counter("wattledger_agent_hooks_off_total", registry)
+        self.joined = counter("wattledger_agent_spool_joined_frames_total", registry)
         self.lost = counter("wattledger_agent_spool_lost_frames_total", registry)
         self.engines = gauge("wattledger_agent_engines", registry)
         self.meter_up = gauge("wattledger_agent_meter_up", registry)

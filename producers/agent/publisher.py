@@ -1,7 +1,7 @@
 """From the spool to Kafka: idempotent, in order, patient. A message leaves the spool when every replica has
 it.
 
-librdkafka keeps at most IN_FLIGHT messages; the rest waits on disk, so an hour without a broker costs disk
+librdkafka keeps at most ON_THEIR_WAY messages; the rest waits on disk, so an hour without a broker costs disk
 and no memory. After a fatal error, or a restart, what is not known to be delivered is sent again: frames
 carry their identity, so that the worker takes each once.
 """
@@ -12,7 +12,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from producers.agent.spool import Spool, Waiting
+from producers.agent.spool import ON_THEIR_WAY, Spool, Waiting
 from schemas.kafka_address import client_settings, servers_of
 from schemas.signatures import Sign, unsigned
 
@@ -20,8 +20,6 @@ __all__ = ["Publisher"]
 
 log: Final = logging.getLogger(__name__)
 
-IN_FLIGHT: Final = 500
-"""A minute of eight engines: enough to keep the connection full, little to repeat after a crash."""
 RESTART_S: Final = 5.0
 REPEAT_S: Final = 60.0
 """Between two log lines about the same trouble."""
@@ -47,7 +45,7 @@ class Publisher:
             "linger.ms": 50,
             # Never give a message up: the spool decides what is lost, not a timer of the client.
             "message.timeout.ms": 0,
-            "queue.buffering.max.messages": 2 * IN_FLIGHT,
+            "queue.buffering.max.messages": 2 * ON_THEIR_WAY,
             "client.id": "wattledger-agent",
             # An absent broker is said once a minute by us, not at every attempt by the client.
             "log_level": 2,
@@ -77,8 +75,8 @@ class Publisher:
             self._spool.delete(self._delivered)
             self.published += len(self._delivered)
             self._delivered = []
-        if self.in_flight < IN_FLIGHT and self._spool.messages > self.in_flight:
-            for message in self._spool.after(self._last_id, IN_FLIGHT - self.in_flight):
+        if self.in_flight < ON_THEIR_WAY and self._spool.messages > self.in_flight:
+            for message in self._spool.after(self._last_id, ON_THEIR_WAY - self.in_flight):
                 if not self._send(producer, message):
                     break
             producer.poll(0)

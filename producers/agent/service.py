@@ -19,6 +19,7 @@ from producers.agent.groups import Groups, descriptor
 from producers.agent.intake import Connection, Intake
 from producers.agent.metrics import Metrics
 from producers.agent.node import Node
+from producers.agent.overflow import Overflow
 from producers.agent.publisher import Publisher
 from producers.agent.sampling import TICK_NS, Probe, read_due
 from producers.agent.settings import AgentSettings
@@ -64,6 +65,7 @@ class Agent:
         self._settings = settings
         self._node = node
         self._spool = spool
+        self._overflow = Overflow(spool)
         self._publisher = publisher
         self._metrics = metrics
         self._clock = clock
@@ -301,12 +303,24 @@ class Agent:
             engine = self._roster.engines.get(engine_id)
             if engine is not None:
                 self._intake.send(connection, wire.ack(engine.next_sequence))
-        for lost in self._spool.make_room():
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Fold and give up what the spool has no room for, and say so."""
+        room = self._overflow.make_room()
+        if room.joined:
+            self._metrics.joined.inc(room.joined)
+            log.warning(
+                "spool full (%d bytes): joined %d iteration frames with their neighbours, nothing is "
+                "lost; look after Kafka",
+                self._settings.spool_bytes, room.joined,
+            )  # fmt: skip
+        for lost in room.lost:
             log.error(
-                "spool full (%d bytes): gave up %d %s frames of %s, %d to %d (Unix ns); look after Kafka, or raise "
-                "WATTLEDGER_SPOOL_BYTES",
-                self._settings.spool_bytes, lost.frames, lost.worth.name.lower(), lost.stream, lost.from_ns,
-                lost.to_ns,
+                "spool full (%d bytes): gave up %d %s frames of %s, %d iterations with %d tokens, %d to %d (Unix "
+                "ns); look after Kafka, or raise WATTLEDGER_SPOOL_BYTES",
+                self._settings.spool_bytes, lost.frames, lost.worth.name.lower(), lost.stream, lost.iterations,
+                lost.tokens, lost.from_ns, lost.to_ns,
             )  # fmt: skip
             self._metrics.lost.labels(lost.stream, lost.worth.name.lower()).inc(lost.frames)
 
@@ -331,7 +345,7 @@ class Agent:
             self._metrics.meter_up.labels(uuid).set(not probe.failures)
         oldest_ns = self._spool.oldest_ns()
         self._metrics.spool_age.set((self._clock.now() - oldest_ns) / 1e9 if oldest_ns is not None else 0)
-        self._metrics.spool_bytes.set(self._spool.bytes)
+        self._metrics.spool_bytes.set(self._spool.size_bytes)
         self._metrics.spool_messages.set(self._spool.messages)
         self._metrics.published.set(self._publisher.published)
         self._metrics.rejected.set(self._intake.rejected)

@@ -1,22 +1,18 @@
 """What is on its way, on disk: written before it is acknowledged to a hook, deleted when Kafka has it.
 
 SQLite in WAL mode: one transaction per flush, survives a kill; a power cut may cost the last flushes, which
-the sequence numbers then show. When the spool is full, detail goes first: the oldest iteration frames are
-folded into sums (how many frames, bytes, from when to when), then every second of the oldest energy frames;
-counters are cumulative, so that costs resolution and no joule. Whatever is given up leaves a hole in its
-sequence.
+the sequence numbers then show. What happens when it is full is `producers.agent.overflow`'s.
 """
 
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Lost", "Outgoing", "Spool", "Waiting", "Worth"]
+__all__ = ["ON_THEIR_WAY", "Outgoing", "Spool", "Stored", "Waiting", "Worth"]
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS messages (
@@ -28,19 +24,25 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 
 OVERHEAD_BYTES: Final = 160
 """Of a row beside its value: topic, key, stream, index."""
-FOLD_BATCH: Final = 256
-"""Frames looked at in one go; no more of them are given up than it takes."""
+ON_THEIR_WAY: Final = 128
+"""The oldest messages, which Kafka may have although nobody told us: they are repeated as they are or not at all,
+never rewritten. The publisher hands over no more at once. Three seconds of eight engines: enough to keep the
+connection full, little to repeat after a crash."""
 
 
 class Worth(IntEnum):
-    """What is given up first when there is no room."""
+    """What a message is worth when there is no room: see `producers.agent.overflow`."""
 
     DETAIL = 0
-    """Iteration frames."""
+    """Iteration frames as they came."""
     ENERGY = 1
     """Energy frames."""
     FACT = 2
     """Loads and descriptors: few, small, never given up."""
+    JOINED = 3
+    """Iteration frames that were joined, or have nothing to be joined with."""
+    SUMS = 4
+    """What remains of iteration frames whose rows were given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +70,13 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """The sums that remain of frames given up, per stream."""
+class Stored:
+    """A message as it lies in the spool, for who makes room."""
 
+    id: int
     stream: str
-    worth: Worth
-    frames: int
-    bytes: int
-    from_ns: int
-    to_ns: int
+    value: bytes
+    time_ns: int
 
 
 class Spool:
@@ -85,7 +85,6 @@ class Spool:
     def __init__(self, path: Path, max_bytes: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._max_bytes = max_bytes
-        self._thinned_to = 0
         # Transactions are begun here by hand: the module's own begin too late for "facts and frames at once".
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -97,9 +96,19 @@ class Spool:
         ).fetchone()
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         """What lies in the spool, with the rows' overhead."""
         return int(self._bytes + self._count * OVERHEAD_BYTES)
+
+    @property
+    def excess(self) -> int:
+        """Bytes beyond the limit; below 0 while there is room."""
+        return self.size_bytes - self._max_bytes
+
+    @property
+    def limit(self) -> int:
+        """The most that may lie in it."""
+        return self._max_bytes
 
     @property
     def messages(self) -> int:
@@ -109,6 +118,11 @@ class Spool:
     def oldest_ns(self) -> int | None:
         """Event time of the message that has waited longest."""
         row = self._db.execute("SELECT time_ns FROM messages ORDER BY id LIMIT 1").fetchone()
+        return None if row is None else int(row[0])
+
+    def newest_ns(self) -> int | None:
+        """Event time of the message that was put last."""
+        row = self._db.execute("SELECT time_ns FROM messages ORDER BY id DESC LIMIT 1").fetchone()
         return None if row is None else int(row[0])
 
     def put(self, messages: Sequence[Outgoing], facts: dict[str, Any] | None = None) -> None:
@@ -146,59 +160,40 @@ class Spool:
         """Forget messages that Kafka has."""
         self._delete(list(ids))
 
-    def make_room(self) -> list[Lost]:
-        """Give up the oldest detail until the spool is within its limit; returns the sums of what went."""
-        lost: list[Lost] = []
-        while self.bytes > self._max_bytes:
-            gone = self._give_up(Worth.DETAIL, 0, every=1)[0] or self._thin_energy()
-            if not gone:
-                break
-            lost += gone
-        if lost:
-            self._db.execute("PRAGMA incremental_vacuum")
-        return lost
+    def oldest(self, worth: Worth, limit: int, *, after: int = 0) -> list[Stored]:
+        """The oldest messages of a worth, of those that may be rewritten or given up."""
+        head = self._db.execute(
+            "SELECT id FROM messages ORDER BY id LIMIT 1 OFFSET ?", (ON_THEIR_WAY - 1,)
+        ).fetchone()
+        if head is None:
+            return []
+        rows = self._db.execute(
+            "SELECT id, stream, value, time_ns FROM messages WHERE worth = ? AND id > ? ORDER BY id LIMIT ?",
+            (worth, max(after, head[0]), limit),
+        )
+        return [Stored(*row) for row in rows]
+
+    def rewrite(self, stored: Sequence[Stored], value: bytes, worth: Worth) -> None:
+        """Put one message in the place of several of a stream: the first one's."""
+        self._db.execute("BEGIN")
+        try:
+            self._delete([one.id for one in stored[1:]])
+            self._db.execute(
+                "UPDATE messages SET value = ?, worth = ? WHERE id = ?", (value, worth, stored[0].id)
+            )
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+        self._bytes += len(value) - len(stored[0].value)
+
+    def shrink(self) -> None:
+        """Give the file's unused pages back to the disk."""
+        self._db.execute("PRAGMA incremental_vacuum")
 
     def close(self) -> None:
         """Close the database."""
         self._db.close()
-
-    def _thin_energy(self) -> list[Lost]:
-        """Every second frame from where the last thinning ended; from the oldest again after the newest."""
-        lost, upto = self._give_up(Worth.ENERGY, self._thinned_to, every=2)
-        if not lost and self._thinned_to:
-            lost, upto = self._give_up(Worth.ENERGY, 0, every=2)
-        self._thinned_to = upto
-        return lost
-
-    def _give_up(self, worth: Worth, after: int, *, every: int) -> tuple[list[Lost], int]:
-        with closing(
-            self._db.execute(
-                "SELECT id, stream, length(value), time_ns FROM messages WHERE worth = ? AND id > ? "
-                "ORDER BY id LIMIT ?",
-                (worth, after, FOLD_BATCH),
-            )
-        ) as cursor:
-            found = cursor.fetchall()
-        excess = self.bytes - self._max_bytes
-        rows = []
-        for row in found[::every]:
-            if excess <= 0:
-                break
-            rows.append(row)
-            excess -= row[2] + OVERHEAD_BYTES
-        sums: dict[str, Lost] = {}
-        for _, stream, size, time_ns in rows:
-            before = sums.get(stream, Lost(stream, worth, 0, 0, time_ns, time_ns))
-            sums[stream] = Lost(
-                stream,
-                worth,
-                before.frames + 1,
-                before.bytes + size,
-                min(before.from_ns, time_ns),
-                max(before.to_ns, time_ns),
-            )
-        self._delete([row[0] for row in rows])
-        return list(sums.values()), rows[-1][0] if rows else after
 
     def _delete(self, ids: list[int]) -> None:
         if not ids:

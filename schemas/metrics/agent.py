@@ -20,7 +20,16 @@ AGENT: Final = (
     _counter("frames_repeated", "frames", "sent again by a hook after a reconnection, taken once"),
     _counter("frames_missing", "frames", "never sent by a hook: holes in its sequence", "engine"),
     _counter("hooks_off", "hooks", "switched themselves off; their engine's energy is unobserved", "engine"),
-    _counter("spool_lost_frames", "frames", "given up because the spool was full", "stream", "worth"),
+    _counter(
+        "spool_joined_frames", "frames", "joined with their neighbours for want of room; nothing is lost"
+    ),
+    _counter(
+        "spool_lost_frames",
+        "frames",
+        "given up because the spool was full, down to their sums",
+        "stream",
+        "worth",
+    ),
     _gauge("engines", "engines", "connected"),
     _gauge("meter_up", "1", "1 while the meter can be read", "meter"),
     _gauge(

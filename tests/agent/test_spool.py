@@ -1,4 +1,4 @@
-"""The spool: durable, in order, bounded; what it gives up it counts, detail first and energy last."""
+"""The spool: durable, in order; what may be on its way to Kafka is never rewritten."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from producers.agent.spool import Outgoing, Spool, Worth
+from producers.agent.spool import ON_THEIR_WAY, Outgoing, Spool, Worth
 
 
 @pytest.fixture
@@ -33,45 +33,35 @@ def test_messages_come_back_in_order_and_go_when_deleted(spool: Spool) -> None:
     assert [m.key for m in spool.after(waiting[6].id, 2)] == ["k7", "k8"]
 
 
-def test_iteration_detail_goes_first_the_oldest_of_it_and_facts_never(spool: Spool) -> None:
-    spool.put([message(0, Worth.FACT), *[message(n, Worth.ENERGY) for n in range(1, 200)]])
-    spool.put([message(n) for n in range(200, 1400)])
-    lost = spool.make_room()
-    assert spool.bytes <= 1 << 20
-    assert {entry.worth for entry in lost} == {Worth.DETAIL}
-    kept = [int(m.key[1:]) for m in spool.after(0, 10_000)]
-    gone = sum(entry.frames for entry in lost)
-    assert kept == [*range(200), *range(200 + gone, 1400)]
-    assert min(entry.from_ns for entry in lost) == 200
-    assert max(entry.to_ns for entry in lost) == 199 + gone
+def test_what_may_be_on_its_way_is_never_offered_for_rewriting(spool: Spool) -> None:
+    spool.put([message(n) for n in range(ON_THEIR_WAY + 3)])
+    assert [one.time_ns for one in spool.oldest(Worth.DETAIL, 100)] == [ON_THEIR_WAY + n for n in range(3)]
+    spool.delete([m.id for m in spool.after(0, 2)])
+    assert [one.time_ns for one in spool.oldest(Worth.DETAIL, 100)] == [ON_THEIR_WAY + 2]
+    spool.delete([m.id for m in spool.after(0, 2)])
+    assert spool.oldest(Worth.DETAIL, 100) == []
 
 
-def test_energy_is_thinned_only_when_no_detail_is_left(spool: Spool) -> None:
-    spool.put([message(n, Worth.ENERGY) for n in range(1200)])
-    lost = spool.make_room()
-    assert {entry.worth for entry in lost} == {Worth.ENERGY}
-    kept = [int(m.key[1:]) for m in spool.after(0, 10_000)]
-    # Every second of the oldest: counters are cumulative, so neighbours close the gap.
-    assert kept[:3] == [1, 3, 5]
-    assert kept[-100:] == list(range(1100, 1200))
-
-
-def test_room_is_made_only_when_there_is_none(spool: Spool) -> None:
-    spool.put([message(n) for n in range(100)])
-    assert spool.make_room() == []
-    assert spool.messages == 100
+def test_a_rewritten_message_keeps_the_first_ones_place(spool: Spool) -> None:
+    spool.put([message(n) for n in range(ON_THEIR_WAY + 4)])
+    before = spool.size_bytes
+    spool.rewrite(spool.oldest(Worth.DETAIL, 3), b"joined", Worth.JOINED)
+    kept = spool.after(0, 1000)
+    assert [m.key for m in kept[-3:]] == [f"k{ON_THEIR_WAY - 1}", f"k{ON_THEIR_WAY}", f"k{ON_THEIR_WAY + 3}"]
+    assert kept[-2].value == b"joined"
+    assert before - spool.size_bytes == 3 * 1000 - 6 + 2 * 160
 
 
 def test_facts_and_messages_survive_and_are_counted_again(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
     first = Spool(path, 1 << 20)
     first.put([message(1)], {"sequences": {"g": 7}})
-    size = first.bytes
+    size = first.size_bytes
     first.close()
     second = Spool(path, 1 << 20)
     assert second.fact("sequences") == {"g": 7}
     assert second.fact("absent", 3) == 3
-    assert (second.messages, second.bytes) == (1, size)
+    assert (second.messages, second.size_bytes) == (1, size)
     second.close()
 
 
