@@ -76,9 +76,10 @@ def test_every_argument_is_one_that_the_command_has(name: str) -> None:
 
 def test_every_variable_is_one_that_the_program_reads() -> None:
     known = {f"WATTLEDGER_{one.name.upper()}" for one in settings.fields(settings.Settings)}
-    agent = cli.get_command(click.Context(cli), "agent")
-    assert agent is not None
-    known |= {str(option.envvar) for option in agent.params if option.envvar}
+    for role in ("agent", "worker"):
+        command = cli.get_command(click.Context(cli), role)
+        assert command is not None
+        known |= {str(option.envvar) for option in command.params if option.envvar}
     used = {name for _, _, container in every_container() for name in variables(container)}
     assert {name for name in used if name.startswith("WATTLEDGER_")} <= known
 
