@@ -66,8 +66,8 @@ BATCHES: Final = (
         tuple((1, context) for context in (200, 500, 1000, 2000, 4000, 7000, 11_000, 16_000)),
     ),
     Batch(
-        "mixed-8", "seven decode rows and a prefill chunk of 512 tokens", DENSE.name,
-        (*((1, context) for context in (300, 800, 1500, 3000, 5000, 8000, 12_000)), (512, 1024)),
+        "mixed-8", "seven decode rows and a prefill chunk of 256 tokens", DENSE.name,
+        (*((1, context) for context in (300, 800, 1500, 3000, 5000, 8000, 12_000)), (256, 1024)),
     ),
     Batch(
         "ridge-6", "short chunks whose tokens cross the roofline's ridge (200 on H200, 300 on H100)", DENSE.name,

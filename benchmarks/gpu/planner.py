@@ -6,16 +6,19 @@ counter's lag mixes like with like; the request with most tokens changes least o
 """
 
 from collections.abc import Mapping, Sequence
-from math import comb, sqrt
 from typing import Any, Final
 
 import numpy as np
 
 from benchmarks.gpu.cells import Batch, Cell, coalition_cells
-from benchmarks.gpu.combine import between_visits, combined
+from benchmarks.gpu.combine import Figure, between_visits, combined
 from benchmarks.gpu.settings import Settings
+from evaluation.measured_games import shapley_matrix
 
-__all__ = ["first_round", "neighbours", "next_cell", "shapley_weight"]
+__all__ = ["first_round", "neighbours", "next_cell"]
+
+_SMALLEST_SHARE: Final = 0.02
+"""Of the mean share: what noise makes smaller, or negative, is not chased further."""
 
 _GRID_WORTH: Final = 0.1
 """A grid cell is one of some 150 that a dozen coefficients are fitted to: its own error hardly counts."""
@@ -57,40 +60,39 @@ def next_cell(
     if not cells:
         return None
     scatter = between_visits(visits, settings.prior_scatter)
-    whole = {cell.batch: _energy(visits[cell.name]) for cell in cells if _is_whole(cell)}
-    return max(cells, key=lambda cell: _worth(cell, visits[cell.name], scatter, whole, settings.target))
+    figures = {cell.name: combined(visits[cell.name], scatter) for cell in cells}
+    stakes = _stakes(cells, figures)
+
+    def worth(cell: Cell) -> float:
+        figure = figures[cell.name]
+        relative = figure.half_width_j / figure.energy_j
+        gain = (stakes.get(cell.name, _GRID_WORTH / figure.energy_j) * figure.half_width_j) ** 2
+        # One more visit takes a part of 1/(visits + 1) off the variance; beyond the target it comes first.
+        return (1.0 + relative if relative > settings.target else 0.0) + gain / (figure.visits + 1)
+
+    return max(cells, key=worth)
 
 
-def _worth(
-    cell: Cell, seen: Sequence[Mapping[str, Any]], scatter: float, whole: Mapping[str, float], target: float
-) -> float:
-    """Error that one more visit could take away: of a share, relative to the mean share; of a grid cell, of itself.
+def _stakes(cells: Sequence[Cell], figures: Mapping[str, Figure]) -> dict[str, float]:
+    """Per coalition of a batch that is complete: what a joule's error in it does to the shares.
 
-    A cell beyond the target comes before all that are within it.
+    Root mean square over the requests of |∂φ_i/∂v(S)| / φ_i, so that small shares count as much as large ones.
     """
-    figure = combined(seen, scatter)
-    relative = figure.half_width_j / figure.energy_j
-    beyond = 1.0 + relative if relative > target else 0.0
-    if cell.kind == "coalition":
-        share = whole[cell.batch] / cell.players
-        relative = shapley_weight(cell.players, len(cell.rows)) * figure.half_width_j / share
-    else:
-        relative *= _GRID_WORTH
-    return beyond + relative * (1.0 - sqrt(len(seen) / (len(seen) + 1.0)))
-
-
-def shapley_weight(n: int, size: int) -> float:
-    """Largest weight of v(S), |S| = size ≥ 1, in any player's Shapley value of an n-player game.
-
-    s! (n − 1 − s)! / n! at s = |S| − 1 for players in S, at s = |S| for the others (Shapley 1953).
-    """
-    inside = 1.0 / (n * comb(n - 1, size - 1))
-    return inside if size == n else max(inside, 1.0 / (n * comb(n - 1, size)))
-
-
-def _energy(seen: Sequence[Mapping[str, Any]]) -> float:
-    return float(np.mean([visit["energy_j"] for visit in seen]))
-
-
-def _is_whole(cell: Cell) -> bool:
-    return cell.kind == "coalition" and cell.mask == 2**cell.players - 1
+    batches: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.kind == "coalition":
+            batches.setdefault(cell.batch, []).append(cell)
+    stakes: dict[str, float] = {}
+    for own in batches.values():
+        n = own[0].players
+        if len(own) < 2**n - 1:
+            continue
+        matrix = shapley_matrix(n)
+        energy_j = np.zeros(2**n)
+        for cell in own:
+            energy_j[cell.mask] = figures[cell.name].energy_j
+        share_j = matrix @ energy_j
+        floor_j = _SMALLEST_SHARE * energy_j[-1] / n
+        relative = np.sqrt(np.mean((matrix / np.maximum(share_j, floor_j)[:, None]) ** 2, axis=0))
+        stakes |= {cell.name: float(relative[cell.mask]) for cell in own}
+    return stakes

@@ -1,6 +1,7 @@
 """The parts of the measuring script: counter arithmetic, journal, order of cells, combined visits."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from benchmarks.gpu.counter import (
     student_95,
 )
 from benchmarks.gpu.journal import open_journal
-from benchmarks.gpu.planner import first_round, neighbours, next_cell, shapley_weight
+from benchmarks.gpu.planner import first_round, neighbours, next_cell
 from benchmarks.gpu.settings import Settings
 from schemas.errors import ConfigurationError
 
@@ -105,20 +106,14 @@ def test_neighbouring_sub_batches_differ_by_one_request_and_the_chunk_changes_on
     assert sum((one.mask ^ other.mask) >> 7 & 1 for one, other in pairwise(cells)) == 1
 
 
-@given(n=st.integers(1, 10))
-def test_shapley_weights_of_all_coalitions_of_others_sum_to_one(n):
-    """Σ over S ∌ i of |S|!(n−1−|S|)!/n! = 1; the planner's weight is the larger of a coalition's two."""
-    inside = [1.0 / (n * _comb(n - 1, size)) for size in range(n)]
-    assert sum(weight * _comb(n - 1, size) for size, weight in enumerate(inside)) == pytest.approx(1.0)
-    for size in range(1, n + 1):
-        uses = [inside[size - 1], *(inside[size : size + 1])]
-        assert shapley_weight(n, size) == pytest.approx(max(uses))
-
-
-def _comb(n: int, k: int) -> int:
-    from math import comb
-
-    return comb(n, k)
+def test_a_look_goes_to_what_moves_the_shares_most():
+    """Two players: the pair and both singletons weigh a half each, so the noisiest for its stake is taken."""
+    cells = list(coalition_cells(Batch("b-2", "", "m", ((1, 1), (1, 2)))))
+    visits = {
+        cell.name: [visit(energy, 0.02)] * 2 for cell, energy in zip(cells, (10.0, 4.0, 12.0), strict=True)
+    }
+    visits[cells[0].name] = [visit(10.0, 0.18)] * 2
+    assert next_cell(cells, visits, replace(Settings(), prior_scatter=1e-6)) == cells[0]
 
 
 def test_a_cell_beyond_the_target_is_looked_at_before_all_others():

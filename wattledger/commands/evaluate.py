@@ -97,6 +97,10 @@ _QUICK_REQUESTS = 160
     show_default=True,
     help="For counterfactual simulations.",
 )
+@click.option(
+    "--measured", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Judge against sub-batches measured on a GPU, not a simulation; only --seed, --out, --json apply.",
+)  # fmt: skip
 @click.option("--quick", is_flag=True, help="Smaller samples everywhere: within a minute on two cores.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("evaluation-report"), show_default=True,
@@ -116,15 +120,19 @@ def command(**options: Any) -> None:
       wattledger evaluate --quick
       wattledger evaluate --trace AzureLLMInferenceTrace_code.csv --pace 4 --requests 1000 --out azure
       wattledger evaluate --trace own.csv --engine qwen3-30b-a3b-2xh100 --methods shapley,leave_one_out,token:1/4
+      wattledger evaluate --measured benchmarks/gpu/data
 
     A method of your own is a function (run, seed) -> gCO2e per request, published as an entry point of the group
     wattledger.methods and named in --methods.
     """
     if find_spec("matplotlib") is None or find_spec("jinja2") is None:
         raise ConfigurationError("the report needs matplotlib and jinja2: pip install 'wattledger[reports]'")
+    out: Path = options["out"]
+    if options["measured"] is not None:
+        _judge_measured(options["measured"], out, options["seed"], options["as_json"])
+        return
     from evaluation.report import render
 
-    out: Path = options["out"]
     plan = _plan(options)
     prepared = prepare(plan)
     line = shlex.join(["wattledger", *sys.argv[1:]])
@@ -142,6 +150,26 @@ def command(**options: Any) -> None:
     else:
         click.echo(text_table(table))
         click.echo(f"\n{out / 'report.html'}")
+
+
+def _judge_measured(directory: Path, out: Path, seed: int, as_json: bool) -> None:
+    """Methods and energy model against measured sub-batches: tables, or everything as JSON; a page either way."""
+    from evaluation.measured import evaluate_measured
+    from evaluation.measured_data import read_measured
+    from evaluation.measured_report import write_measured
+    from evaluation.measured_tables import measured_tables
+
+    found = evaluate_measured(read_measured(directory), seed=seed)
+    paths = write_measured(found, out)
+    if as_json:
+        click.echo(json.dumps({"measured": plain(found), "files": [str(path) for path in paths]}, indent=2))
+        return
+    for table in measured_tables(found)[:5]:
+        click.echo(f"{table.title}\n{text_table(table)}\n")
+    for model in found.models:
+        for flag in model.flags:
+            click.echo(f"{model.model}: {flag}")
+    click.echo(out / "measured.html")
 
 
 def _plan(options: dict[str, Any]) -> Plan:
