@@ -27,6 +27,7 @@ def compiled(function: Kernel) -> Kernel:
 
 @compiled
 def unzigzag(value: int) -> int:
+    """The signed number of Protobuf's zigzag form."""
     return (value >> 1) ^ -(value & 1)
 
 

@@ -1,15 +1,23 @@
 """What each request did in a batch: tokens, iterations, context and when, summed from runs in O(runs)."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.compiled import compiled
 from streams.assembly import EngineWindow
 
 __all__ = ["request_totals"]
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+SUMS: Final = (
+    "prefill_tokens", "decode_tokens", "draft_tokens", "emitted_tokens", "iterations", "context_sum",
+    "first_ns", "last_ns",
+)  # fmt: skip
+PREFILL, DECODE, DRAFTS, EMITTED, ITERATIONS, CONTEXT, FIRST, LAST = range(8)
 
 
 def request_totals(window: EngineWindow, start_ns: int, end_ns: int) -> dict[str, NDArray[Any]]:
@@ -20,53 +28,89 @@ def request_totals(window: EngineWindow, start_ns: int, end_ns: int) -> dict[str
     computes several tokens of its own: a chunk, or what a preempted request must compute again.
     `shared_iterations` is Σ part inside the batch / requests in the iteration.
     """
-    runs, size = window.runs, len(window.requests.ordinal)
-    here = window.iteration_ends_here.astype(np.int64)
-    counted = np.concatenate(([0], np.cumsum(here)))
-    positions = np.concatenate(([0], np.cumsum(here * np.arange(len(here)))))
-    end = runs.first + runs.length
-    rows = counted[end] - counted[runs.first]
-    prompt_left = window.requests.prompt_tokens[runs.request] - runs.context
-    prefill_end = runs.first + np.clip(prompt_left, 0, runs.length)
-    prefill_rows = counted[prefill_end] - counted[runs.first]
-    context = (runs.context - runs.first) * rows + positions[end] - positions[runs.first]
+    runs = window.runs
+    sums, shared = _totals(
+        (runs.request, runs.first, runs.length, runs.context),
+        (
+            runs.other_request,
+            runs.other_iteration,
+            runs.other_new_tokens,
+            runs.other_context,
+            runs.other_drafts,
+            runs.other_emitted,
+        ),
+        window.requests.prompt_tokens,
+        window.iteration_ends_here,
+        window.iteration_share,
+        np.maximum(window.iteration_start_ns, start_ns),
+        np.minimum(window.iteration_end_ns, end_ns),
+        start_ns,
+        end_ns,
+    )
+    found: dict[str, NDArray[Any]] = dict(zip(SUMS, sums, strict=True))
+    return found | {"iterations": sums[ITERATIONS].astype(np.uint32), "shared_iterations": shared}
 
-    other_here = here[runs.other_iteration]
-    own = runs.other_new_tokens - runs.other_drafts
-    other_prefill = (own > 1) | (runs.other_context < window.requests.prompt_tokens[runs.other_request])
 
-    def total(of_runs: Ints, of_others: Ints) -> Ints:
-        sums = np.zeros(size, np.int64)
-        np.add.at(sums, runs.request, of_runs)
-        np.add.at(sums, runs.other_request, of_others * other_here)
-        return sums
-
-    present = np.bincount(runs.other_iteration, minlength=len(here)).astype(np.float64)
-    steps = np.bincount(runs.first, minlength=len(here) + 1) - np.bincount(end, minlength=len(here) + 1)
-    present += np.cumsum(steps)[:-1]
-    part = window.iteration_share / np.maximum(present, 1.0)
-    parts = np.concatenate(([0.0], np.cumsum(part)))
+@compiled
+def _totals(
+    runs: tuple[Ints, Ints, Ints, Ints],
+    others: tuple[Ints, Ints, Ints, Ints, Ints, Ints],
+    prompt_tokens: Ints,
+    ends_here: NDArray[np.bool_],
+    share: Floats,
+    begun_ns: Ints,
+    ended_ns: Ints,
+    start_ns: int,
+    end_ns: int,
+) -> tuple[Ints, Floats]:
+    """SUMS (8, R) and the shared iterations (R,)."""
+    request, first, length, context = runs
+    other_request, other_iteration, new_tokens, other_context, drafts, emitted = others
+    size, iterations = prompt_tokens.size, share.size
+    counted, positions = np.zeros(iterations + 1, np.int64), np.zeros(iterations + 1, np.int64)
+    steps = np.zeros(iterations + 1, np.int64)
+    for d in range(request.size):
+        steps[first[d]] += 1
+        steps[first[d] + length[d]] -= 1
+    set_apart = np.zeros(iterations, np.int64)
+    for w in range(other_request.size):
+        set_apart[other_iteration[w]] += 1
+    part, parts = np.empty(iterations), np.zeros(iterations + 1)
+    running = 0
+    for i in range(iterations):
+        counted[i + 1] = counted[i] + ends_here[i]
+        positions[i + 1] = positions[i] + ends_here[i] * i
+        running += steps[i]
+        part[i] = share[i] / max(running + set_apart[i], 1)
+        parts[i + 1] = parts[i] + part[i]
+    sums = np.zeros((8, size), np.int64)
+    sums[FIRST], sums[LAST] = end_ns, start_ns
     shared = np.zeros(size)
-    np.add.at(shared, runs.request, parts[end] - parts[runs.first])
-    np.add.at(shared, runs.other_request, part[runs.other_iteration])
-
-    nothing = np.zeros(len(runs.request), np.int64)
-    first_ns = np.full(size, end_ns, np.int64)
-    last_ns = np.full(size, start_ns, np.int64)
-    begun = np.maximum(window.iteration_start_ns, start_ns)
-    ended = np.minimum(window.iteration_end_ns, end_ns)
-    np.minimum.at(first_ns, runs.request, begun[runs.first])
-    np.minimum.at(first_ns, runs.other_request, begun[runs.other_iteration])
-    np.maximum.at(last_ns, runs.request, ended[end - 1])
-    np.maximum.at(last_ns, runs.other_request, ended[runs.other_iteration])
-    return {
-        "prefill_tokens": total(prefill_rows, np.where(other_prefill, own, 0)),
-        "decode_tokens": total(rows - prefill_rows, np.where(other_prefill, 0, own)),
-        "draft_tokens": total(nothing, runs.other_drafts),
-        "emitted_tokens": total(rows, runs.other_emitted),
-        "iterations": total(rows, np.ones(len(runs.other_request), np.int64)).astype(np.uint32),
-        "context_sum": total(context, runs.other_context),
-        "shared_iterations": shared,
-        "first_ns": first_ns,
-        "last_ns": last_ns,
-    }
+    for d in range(request.size):
+        r, begin, end = request[d], first[d], first[d] + length[d]
+        rows = counted[end] - counted[begin]
+        prefill_end = begin + min(max(prompt_tokens[r] - context[d], 0), length[d])
+        prefill_rows = counted[prefill_end] - counted[begin]
+        sums[PREFILL, r] += prefill_rows
+        sums[DECODE, r] += rows - prefill_rows
+        sums[EMITTED, r] += rows
+        sums[ITERATIONS, r] += rows
+        sums[CONTEXT, r] += (context[d] - begin) * rows + positions[end] - positions[begin]
+        shared[r] += parts[end] - parts[begin]
+        sums[FIRST, r] = min(sums[FIRST, r], begun_ns[begin])
+        sums[LAST, r] = max(sums[LAST, r], ended_ns[end - 1])
+    for w in range(other_request.size):
+        r, at = other_request[w], other_iteration[w]
+        shared[r] += part[at]
+        sums[FIRST, r] = min(sums[FIRST, r], begun_ns[at])
+        sums[LAST, r] = max(sums[LAST, r], ended_ns[at])
+        if not ends_here[at]:
+            continue
+        own = new_tokens[w] - drafts[w]
+        is_prefill = own > 1 or other_context[w] < prompt_tokens[r]
+        sums[PREFILL if is_prefill else DECODE, r] += own
+        sums[DRAFTS, r] += drafts[w]
+        sums[EMITTED, r] += emitted[w]
+        sums[ITERATIONS, r] += 1
+        sums[CONTEXT, r] += other_context[w]
+    return sums, shared

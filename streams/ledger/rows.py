@@ -1,6 +1,6 @@
 """Batches as Arrow tables, column for column what schemas/clickhouse declares."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -112,60 +112,66 @@ _EDGE_FIELDS: Final = (
 
 
 def ledger_table(batches: Iterable[Batch]) -> pa.Table:
-    """Rows of `ledger`: one per batch, account and request; accounts without energy have no row."""
-    tables = []
-    for batch in batches:
-        tables += [_request_rows(batch, lines) for lines in batch.requests if len(lines.energy_uj)]
-        accounts = [line for line in batch.accounts if line.energy_uj or line.host_uj]
-        if accounts:
-            tables.append(_account_rows(batch, accounts))
+    """Rows of `ledger`: one per batch, account and request; accounts without energy have no row.
+
+    Built column by column over all batches: what Arrow charges for a column does not depend on its length.
+    """
+    found = list(batches)
+    requests = [(batch, lines) for batch in found for lines in batch.requests if len(lines.energy_uj)]
+    tables = [_request_rows(requests)] if requests else []
+    accounts = [(b, line) for b in found for line in b.accounts if line.energy_uj or line.host_uj]
+    if accounts:
+        tables.append(_account_rows(accounts))
     return pa.concat_tables(tables) if tables else arrow_schema("ledger").empty_table()
 
 
-def _constant(value: Any, kind: pa.DataType, size: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, kind), size)
+_Booked = tuple[Batch, RequestLines]
+
+_OF_BATCH: Final[Mapping[str, Callable[[_Booked], Any]]] = {
+    "event_time": lambda of: of[0].start_ns // 1_000_000,
+    "batch_id": lambda of: of[0].batch_id,
+    "inputs": lambda of: of[0].inputs,
+    "revision": lambda of: of[0].revision,
+    "account": lambda _: "request",
+    "engine_id": lambda of: of[1].window.engine_id,
+    "incarnation": lambda of: of[1].window.incarnation,
+    "group_id": lambda of: of[0].group_id,
+    "model": lambda of: of[0].model,
+}
+"""The same on all rows of one engine in one batch."""
+
+_OF_REQUEST: Final[Mapping[str, Callable[[RequestLines], NDArray[Any]]]] = {
+    "tenant": lambda lines: lines.window.requests.tenant,
+    "ordinal": lambda lines: lines.window.requests.ordinal,
+    "client_request_id": lambda lines: lines.window.requests.client_id,
+    "adapter": lambda lines: lines.window.requests.adapter,
+    "prefix_group": lambda lines: lines.window.requests.prefix_group,
+    "load_id": lambda lines: lines.window.requests.load_id,
+    "load_ordinal": lambda lines: lines.window.requests.load_ordinal,
+    "energy_uj": lambda lines: lines.energy_uj,
+    "host_uj": lambda lines: lines.host_uj,
+    "half_width_uj": lambda lines: lines.half_width_uj,
+    "prompt_tokens": lambda lines: lines.window.requests.prompt_tokens,
+    "cached_tokens": lambda lines: lines.window.requests.cached_tokens,
+    "held_ns": lambda lines: lines.held_ns,
+    "sampling_uj": lambda lines: lines.sampling_uj,
+}
 
 
-def _common(batch: Batch, account: str, engine_id: str, incarnation: str, size: int) -> dict[str, pa.Array]:
-    values = {
-        "event_time": batch.start_ns // 1_000_000,
-        "batch_id": batch.batch_id,
-        "inputs": batch.inputs,
-        "revision": batch.revision,
-        "account": account,
-        "engine_id": engine_id,
-        "incarnation": incarnation,
-        "group_id": batch.group_id,
-        "model": batch.model,
-    }
+def _request_rows(booked: Sequence[_Booked]) -> pa.Table:
     schema = arrow_schema("ledger")
-    return {name: _constant(value, schema.field(name).type, size) for name, value in values.items()}
-
-
-def _request_rows(batch: Batch, lines: RequestLines) -> pa.Table:
-    window = lines.window
-    requests = window.requests
+    owner = pa.array(np.repeat(np.arange(len(booked)), [len(lines.energy_uj) for _, lines in booked]))
     columns: dict[str, Any] = {
-        **_common(batch, "request", window.engine_id, window.incarnation, len(requests.ordinal)),
-        "tenant": requests.tenant,
-        "ordinal": requests.ordinal,
-        "client_request_id": requests.client_id,
-        "adapter": requests.adapter,
-        "prefix_group": requests.prefix_group,
-        "load_id": requests.load_id,
-        "load_ordinal": requests.load_ordinal,
-        "energy_uj": lines.energy_uj,
-        "host_uj": lines.host_uj,
-        "half_width_uj": lines.half_width_uj,
-        "prompt_tokens": requests.prompt_tokens,
-        "cached_tokens": requests.cached_tokens,
-        "held_ns": lines.held_ns,
-        "model_loadings": _lists(lines.model_loadings_uj),
-        "sampling_uj": lines.sampling_uj,
-        "term_shares": _lists(lines.term_shares),
-        **request_totals(window, batch.start_ns, batch.end_ns),
+        name: pa.array([read(of) for of in booked], schema.field(name).type).take(owner)
+        for name, read in _OF_BATCH.items()
     }
-    schema = arrow_schema("ledger")
+    for name, read_lines in _OF_REQUEST.items():
+        columns[name] = np.concatenate([read_lines(lines) for _, lines in booked])
+    columns["model_loadings"] = _lists(np.concatenate([lines.model_loadings_uj for _, lines in booked]))
+    columns["term_shares"] = _lists(np.concatenate([lines.term_shares for _, lines in booked]))
+    totals = [request_totals(lines.window, batch.start_ns, batch.end_ns) for batch, lines in booked]
+    for name in totals[0]:
+        columns[name] = np.concatenate([of[name] for of in totals])
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
@@ -175,7 +181,7 @@ def _lists(values: NDArray[np.float32] | NDArray[np.float64]) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, values.ravel())
 
 
-def _account_rows(batch: Batch, accounts: Sequence[AccountLine]) -> pa.Table:
+def _account_rows(accounts: Sequence[tuple[Batch, AccountLine]]) -> pa.Table:
     blank = {field.name: "" if pa.types.is_string(field.type) else 0 for field in arrow_schema("ledger")}
     rows = [
         blank
@@ -197,6 +203,6 @@ def _account_rows(batch: Batch, accounts: Sequence[AccountLine]) -> pa.Table:
             "model_loadings": [],
             "term_shares": [],
         }
-        for line in accounts
+        for batch, line in accounts
     ]
     return pa.Table.from_pylist(rows, arrow_schema("ledger"))
