@@ -36,6 +36,7 @@ ORIGINS: Final = ("prior", "fit")
 BASES: Final = ("location", "market", "marginal")
 RESOLUTIONS: Final = ("interval", "annual")
 IDLE_POLICIES: Final = ("provider", "residency")
+UNMETERED_POLICIES: Final = ("estimate", "leave")
 
 MAX_G_PER_KWH: Final = 2000.0
 """The dirtiest power stations stay below 1,500; above 2,000 the unit is wrong (kg, or per MWh)."""
@@ -119,7 +120,8 @@ def decode_policy(data: bytes) -> Policy:
     """A message of `wattledger.policies.v1`.
 
     Known names: `cold_start` (amortise_over: requests that share a load), `idle` (policy: provider or
-    residency; trailing_hours), `idle/<engine class>` (one class's own); and by site, GPU or zone, `default` for
+    residency; trailing_hours), `idle/<engine class>` (one class's own), `unmetered` (policy: estimate or leave);
+    and by site, GPU or zone, `default` for
     the others: `pue` (at least 1), `wue` (litres per kWh), `embodied_gpu` and `embodied_host` (kg CO2e of one
     accelerator, and of its part of the host), `lifetime` (years). The values of other names are not judged.
     """
@@ -133,6 +135,8 @@ def decode_policy(data: bytes) -> Policy:
         documents.choice(values, "values.policy", IDLE_POLICIES)
         if "values.trailing_hours" in values:
             documents.number(values, "values.trailing_hours", 1.0, MAX_TRAILING_HOURS)
+    elif name == "unmetered":
+        documents.choice(values, "values.policy", UNMETERED_POLICIES)
     elif name in FACTOR_LIMITS:
         for scope in values:
             documents.number(values, scope, *FACTOR_LIMITS[name])

@@ -19,6 +19,7 @@ from schemas.side_inputs import EngineDescriptor
 from streams.assembly import EngineWindow, assemble
 from streams.attribution import apportion
 from streams.batch import AccountLine, Batch, RequestLines
+from streams.estimates import Estimate, estimate_of, estimated_uj
 from streams.meter_habits import late_share
 from streams.metering import MeterInterval, collect_readings, measure
 from streams.models import ModelInForce, model_in_force
@@ -34,9 +35,10 @@ from streams.windows import ClosedWindow
 __all__ = ["book"]
 
 TIER_TELEMETRY: Final = 3
-TIER_UNMEASURED: Final = 0
 TIER_ESTIMATED: Final = 2
-"""No counter covers any part of the window: nothing is booked until a reading after it is known."""
+"""No counter covers any part of the window: booked as the energy model expects, until the meter's data come."""
+TIER_UNMEASURED: Final = 0
+"""The same, and nothing to estimate it by: nothing is booked until a reading after it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,11 @@ def book(
     *,
     revision: int = 0,
     reason: str = "",
-    estimate: bool = False,
 ) -> Batch:
     """Book one closed window; the id derives from group, incarnations and bounds, the seed from the id.
 
-    estimate: where iterations ran and no GPU's counter covers any of the window, book what the energy model
-        expects of it, as tier 2; a later revision with the meter's data replaces it. Otherwise such a window has
-        no accelerator energy: what nobody counted is not booked.
+    Where no GPU's counter covers any of the window it is estimated, as tier 2 (`estimates`); where it cannot be,
+    it has no accelerator energy: what nobody counted is not booked.
     """
     start_ns, end_ns = closed.start_ns, closed.end_ns
     windows = _engine_windows(closed)
@@ -70,21 +70,23 @@ def book(
     descriptors = _descriptors(closed, windows, side)
     meters = measure(collect_readings(held.frame for held in closed.energy), start_ns, end_ns)
     accelerators = [one for one in meters if one.meter.kind == "gpu"]
-    metered_uj = sum(one.energy_uj for one in accelerators)
-    estimated = estimate and not accelerators and bool(parts)
+    estimate = None if accelerators else estimate_of(closed, side)
     host_uj = sum(one.energy_uj for one in meters if one.meter.kind == "host")
-    timeline = _timeline(closed, parts)
-    if estimated:
-        metered_uj = round(1e6 * float(timeline.expected_j[:, -1].sum()))
-    weights = _weights(_by_account(timeline, accelerators), parts)
-    energy_uj = apportion(weights, metered_uj)
+    timeline = _timeline(closed, parts, estimate)
+    metered_uj = sum(one.energy_uj for one in accelerators)
+    by_account_uj = _by_account(timeline, accelerators)
     edges = edge_error(accelerators, sensor(_joined(one.gpu_model for one in descriptors)))
+    if estimate is not None and (metered_uj := round(float(estimated_uj(timeline).sum()))):
+        by_account_uj, edges = estimated_uj(timeline), estimate.relative_sd
+    weights = _weights(by_account_uj, parts)
+    energy_uj = apportion(weights, metered_uj)
+    estimated = estimate is not None
     accounts, requests = _lines(closed, parts, energy_uj, apportion(weights, host_uj), edges, estimated)
     splits = [part.split for part in parts]
     zone, site = _place(closed, descriptors, side)
     return Batch(
         batch_id=identity,
-        inputs=_inputs(closed, parts, rules),
+        inputs=_inputs(closed, parts, rules, estimated),
         revision=revision,
         reason=reason,
         group_id=closed.group_id,
@@ -133,7 +135,7 @@ def book(
     )
 
 
-def _inputs(closed: ClosedWindow, parts: Sequence[_EnginePart], rules: SplitRules) -> str:
+def _inputs(closed: ClosedWindow, parts: Sequence[_EnginePart], rules: SplitRules, estimated: bool) -> str:
     frames = [held.frame for held in closed.iterations]
     metered = [held.frame for held in closed.energy]
     return inputs_digest(
@@ -146,6 +148,7 @@ def _inputs(closed: ClosedWindow, parts: Sequence[_EnginePart], rules: SplitRule
             closed.loads,
             closed.closed_by,
             rules,
+            *(("estimated",) if estimated else ()),
         ]
     )
 
@@ -188,7 +191,8 @@ def _place(
     return side.place(closed.energy[0].frame.node_id) if closed.energy else ("", "")
 
 
-def _timeline(closed: ClosedWindow, parts: Sequence[_EnginePart]) -> Timeline:
+def _timeline(closed: ClosedWindow, parts: Sequence[_EnginePart], estimate: Estimate | None) -> Timeline:
+    idle_power_w = estimate.idle_power_w if estimate else 1.0
     none = np.zeros(0, np.int64)
     return lay_out(
         closed.start_ns,
@@ -197,7 +201,7 @@ def _timeline(closed: ClosedWindow, parts: Sequence[_EnginePart]) -> Timeline:
         np.concatenate([none, *(part.window.iteration_end_ns for part in parts)]),
         np.concatenate([none, *(part.split.iteration_j for part in parts)]),
         np.concatenate([none == 0, *(part.split.iteration_serves for part in parts)]),
-        idle_power_w=max((part.model.energy.idle_w for part in parts), default=1.0),
+        idle_power_w=max((part.model.energy.idle_w for part in parts), default=idle_power_w),
         gaps=closed.gaps,
         loads=[(start, end) for _, _, start, end in closed.loads],
     )

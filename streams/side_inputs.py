@@ -18,6 +18,8 @@ DEFAULT_AMORTISED_OVER: Final = 1000
 
 IDLE: Final = "idle"
 """Name of the idle policy for all engine classes; `idle/<engine class>` is one class's own."""
+UNMETERED: Final = "unmetered"
+"""Name of the policy for windows without a meter."""
 DEFAULT_TRAILING_HOURS: Final = 24.0
 """A day has both the busy and the quiet hours of every tenant."""
 
@@ -122,6 +124,12 @@ class SideInputs:
             if policy is not None:
                 return _idle_policy(policy)
         return IdlePolicy(moves=False)
+
+    def estimates_unmetered(self, at_ns: int) -> bool:
+        """Whether windows without a meter are estimated: the policy in force at `at_ns`, else yes."""
+        history = self.policies.get(UNMETERED)
+        policy = history.at(at_ns) if history else None
+        return policy is None or policy.values["policy"] == "estimate"
 
     def place(self, node_id: str) -> tuple[str, str]:
         """(zone, site) of a node, by any engine on it; empty where none is known."""

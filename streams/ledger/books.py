@@ -8,7 +8,16 @@ from streams.ledger.query import moment, rows_of
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-__all__ = ["END_OF_TIME_NS", "Books", "GroupBooks", "OpenWindow", "joules", "read_books", "table_of_books"]
+__all__ = [
+    "END_OF_TIME_NS",
+    "Books",
+    "GroupBooks",
+    "OpenWindow",
+    "Unmetered",
+    "joules",
+    "read_books",
+    "table_of_books",
+]
 
 BY_GROUP: Final = """
 SELECT
@@ -17,6 +26,16 @@ SELECT
 FROM books_as_of(as_of = {as_of:DateTime64(3, 'UTC')})
 WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
     AND event_time < fromUnixTimestamp64Nano({to_ns:Int64})
+GROUP BY group_id
+ORDER BY group_id
+"""
+
+# An estimate closes like any other batch, and is not a measurement: the books say how much of them it is.
+BY_TIER: Final = """
+SELECT group_id, countIf(tier = 2), sumIf(toInt128(metered_uj), tier = 2), countIf(tier = 0)
+FROM batches_as_of(as_of = {as_of:DateTime64(3, 'UTC')})
+WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
+    AND event_time < fromUnixTimestamp64Nano({to_ns:Int64}) AND tier < 3
 GROUP BY group_id
 ORDER BY group_id
 """
@@ -80,6 +99,19 @@ class GroupBooks:
 
 
 @dataclass(frozen=True, slots=True)
+class Unmetered:
+    """What of a group's books no meter says."""
+
+    group_id: str
+    estimated_windows: int
+    """Tier 2: the energy model's figure stands for the meter's."""
+    estimated_uj: int
+    """Of the group's `metered_uj`."""
+    unmeasured_windows: int
+    """Tier 0: no estimate either; nothing is booked."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenWindow:
     """A window that does not close to the microjoule."""
 
@@ -106,6 +138,8 @@ class Books:
     """The books of an interval of event time."""
 
     groups: tuple[GroupBooks, ...]
+    unmetered: tuple[Unmetered, ...]
+    """Groups with windows that no meter covers."""
     open_windows: tuple[OpenWindow, ...]
     """The first ones; `GroupBooks.open_windows` counts all."""
     transfers: int
@@ -136,10 +170,12 @@ def read_books(
     """
     parameters = {"from_ns": from_ns, "to_ns": to_ns, "most": MOST_OPEN, "as_of": moment(as_of_ns)}
     groups = rows_of(client, BY_GROUP, parameters)
+    tiers = rows_of(client, BY_TIER, parameters)
     open_windows = rows_of(client, OPEN, parameters)
     ((transfers, open_transfers, transferred_uj),) = rows_of(client, TRANSFERS, parameters)
     return Books(
         groups=tuple(GroupBooks(*row) for row in groups),
+        unmetered=tuple(Unmetered(*row) for row in tiers),
         open_windows=tuple(OpenWindow(*(*row[:-1], tuple(row[-1]))) for row in open_windows),
         transfers=transfers,
         open_transfers=open_transfers,

@@ -19,8 +19,9 @@ __all__ = ["read_fit_windows"]
 MOST_WINDOWS: Final = 5000
 """The newest so many: a fit has a dozen coefficients, and a class may have a thousand engines."""
 
-# Without loads, overhead and gaps the meter is what the model describes: iterations and idle time. Ordered by
-# content, so that the same ledger gives the same fit.
+# Without loads, overhead and gaps the meter is what the model describes: iterations and idle time. What the model
+# itself estimated (tier 2), or a counter saw in part, teaches it nothing. Ordered by content, so that the same
+# ledger gives the same fit.
 WINDOWS: Final = """
 SELECT
     start_ns, features, metered_uj, group_id, if(end_before = start_ns, features_before, map()) AS before, gpu_model
@@ -36,7 +37,7 @@ FROM (
         AND start_ns >= {from_ns:Int64} AND end_ns <= {to_ns:Int64}
     WINDOW in_time AS (PARTITION BY group_id ORDER BY start_ns)
 )
-WHERE iterations > 0 AND metered_uj > 0
+WHERE iterations > 0 AND metered_uj > 0 AND tier = 3 AND unmetered_ns = 0
     AND cold_start_uj = 0 AND overhead_uj = 0 AND unobserved_uj = 0
 ORDER BY start_ns DESC, batch_id
 LIMIT {most:UInt32}

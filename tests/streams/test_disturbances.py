@@ -78,19 +78,24 @@ def windows(client: "Client", columns: str) -> list[tuple[object, ...]]:
 def test_a_meter_silent_for_minutes_is_waited_for_and_then_booked_when_its_counter_returns(
     database: "Client",
 ) -> None:
-    """Until then windows are sealed without it, as unmeasured; no reading is needed from the time between."""
+    """Until then windows are estimated, and their books close; no reading is needed from the time between."""
     worker = Booked(database, [descriptor()])
     worker.send(in_order([metered(*at) for at in halves(0, 4)] + [served(*at) for at in halves(0, 90)]))
     sealed = windows(database, "closed_by, gap_causes, tier, metered_uj, unmetered_ns")
     assert sealed[0] == ("bounded_wait", ["silent_meter"], 3, rise_uj(0, 4), 1 * SECOND)
-    assert sealed[1] == ("bounded_wait", ["silent_meter"], 0, 0, 5 * SECOND)
+    estimated_uj = sealed[1][3]
+    assert sealed[1] == ("bounded_wait", ["silent_meter"], 2, estimated_uj, 5 * SECOND)
     assert len(sealed) == 6  # 90 s less the 60 s that a meter is waited for
-    assert total(database) == rise_uj(0, 4)
+    assert total(database) == rise_uj(0, 4) + 5 * estimated_uj
+    (unmetered,) = read_books(database).unmetered
+    assert (unmetered.estimated_windows, unmetered.estimated_uj) == (5, 5 * estimated_uj)
+    assert estimated_uj > 0
     worker.send(in_order([f(*at) for at in halves(90, 106) for f in (metered, served)]))
     worker.repair_all()
     assert total(database) == rise_uj(0, 105)
     assert all(uj > 0 for (uj,) in windows(database, "metered_uj"))
     assert all(row == (3, 0) for row in windows(database, "tier, unmetered_ns"))
+    assert read_books(database).unmetered == ()
 
 
 def test_a_meter_back_within_the_wait_costs_no_second_revision(database: "Client") -> None:

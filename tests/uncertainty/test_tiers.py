@@ -1,11 +1,13 @@
 """Without a meter a batch may be estimated: marked, less sure, closed in itself, and replaced when data come."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from schemas.iterations import IterationFrame
+from schemas.side_inputs import ModelVersion, Policy
 from streams.batch import ACCOUNTS, Batch
 from streams.booking import book
 from streams.ledger.books import read_books
@@ -22,17 +24,35 @@ if TYPE_CHECKING:
 RULES = SplitRules()
 
 
-def side() -> SideInputs:
+def side(policy: str = "", **changes: object) -> SideInputs:
     known = SideInputs()
-    known.add_engine(descriptor())
+    known.add_engine(descriptor(**changes))
+    if policy:
+        known.add_policy(Policy("unmetered", 1, {"policy": policy}))
     return known
 
 
-def window(*, metered: bool, requests: int = 3) -> ClosedWindow:
+def fitted(error: float = 0.02) -> SideInputs:
+    known = side()
+    model = {
+        "fixed_j": 4.0,
+        "request_j": 0.08,
+        "context_token_j": 4e-5,
+        "prefill_token_j": 0.03,
+        "idle_w": 130.0,
+    }
+    known.add_model(ModelVersion(descriptor().engine_class, "fit-1", 1, "fit", model, error))
+    return known
+
+
+def window(
+    *, metered: bool, requests: int = 3, iterations: int = 10, missing: Collection[int] = ()
+) -> ClosedWindow:
     group = Group(GROUP, 0)
     frames: list[object] = [
-        decode_frame(s, s + 0.5, sequence=n, requests=requests, context=4000)
+        decode_frame(s, s + 0.5, sequence=n, requests=requests, iterations=iterations, context=4000)
         for n, s in enumerate(np.arange(0, 6, 0.5))
+        if n not in missing
     ]
     if metered:
         frames += [energy_frame(s, s + 0.5, sequence=n) for n, s in enumerate(np.arange(0, 6, 0.5))]
@@ -46,26 +66,55 @@ def booked_uj(batch: Batch) -> int:
     return sum(batch.account_uj(account) for account in ACCOUNTS)
 
 
-def test_what_nobody_counted_is_not_booked_unless_an_estimate_is_asked_for():
+def test_what_nobody_counted_is_estimated_as_tier_2_and_closes_in_itself():
     batch = book(window(metered=False), side(), RULES)
-    assert (batch.tier, batch.metered_uj, booked_uj(batch)) == (0, 0, 0)
-
-
-def test_an_estimate_is_tier_2_and_closes_in_itself():
-    batch = book(window(metered=False), side(), RULES, estimate=True)
     assert batch.tier == 2
     assert batch.metered_uj == booked_uj(batch) > 0
     assert batch.metered_uj == pytest.approx(batch.modelled_uj, rel=1e-6)
+    assert batch.meters == ()
 
 
-def test_a_metered_window_is_tier_3_whether_estimates_are_asked_for_or_not():
-    one, two = (book(window(metered=True), side(), RULES, estimate=flag) for flag in (False, True))
+def test_the_policy_may_leave_it_unbooked():
+    batch = book(window(metered=False), side("leave"), RULES)
+    assert (batch.tier, batch.metered_uj, booked_uj(batch)) == (0, 0, 0)
+    assert book(window(metered=False), side("estimate"), RULES).tier == 2
+
+
+def test_the_two_policies_are_two_sets_of_inputs():
+    one, two = (book(window(metered=False), side(policy), RULES) for policy in ("leave", "estimate"))
+    assert one.batch_id == two.batch_id
+    assert one.inputs != two.inputs
+
+
+def test_an_engine_of_which_nobody_knows_the_size_is_not_estimated():
+    """A generic model has the right proportions and no scale: a meter must give it one."""
+    batch = book(window(metered=False), side(weight_bytes=0), RULES)
+    assert (batch.tier, batch.metered_uj) == (0, 0)
+
+
+def test_an_engine_that_waits_without_a_meter_is_expected_to_idle():
+    batch = book(window(metered=False, requests=0, iterations=0), fitted(), RULES)
+    assert (batch.tier, batch.account_uj("idle"), batch.metered_uj) == (2, 650_000_000, 650_000_000)
+
+
+def test_time_of_which_neither_meter_nor_iterations_are_known_is_not_estimated():
+    whole, holed = (
+        book(window(metered=False, missing=missing), fitted(), RULES) for missing in ((), (3, 4, 5))
+    )
+    assert holed.gap_ns == 1_500_000_000
+    assert holed.account_uj("unobserved") == 0
+    assert holed.metered_uj == pytest.approx(0.7 * whole.metered_uj, rel=0.01)
+
+
+def test_a_metered_window_is_tier_3_whatever_the_policy():
+    one, two = (book(window(metered=True), side(policy), RULES) for policy in ("leave", "estimate"))
     assert one.tier == two.tier == 3
+    assert one.inputs == two.inputs
     assert np.array_equal(one.requests[0].energy_uj, two.requests[0].energy_uj)
 
 
 def test_an_estimate_is_less_sure_than_a_split_of_measured_energy():
-    estimated = book(window(metered=False), side(), RULES, estimate=True).requests[0]
+    estimated = book(window(metered=False), side(), RULES).requests[0]
     measured = book(window(metered=True), side(), RULES).requests[0]
     assert (estimated.half_width_uj / estimated.energy_uj).min() > 0.1
     assert (measured.half_width_uj / measured.energy_uj).max() < 0.01, (
@@ -73,10 +122,25 @@ def test_an_estimate_is_less_sure_than_a_split_of_measured_energy():
     )
 
 
+def test_an_estimate_by_a_fit_carries_what_single_windows_scatter_by():
+    sure, unsure = (book(window(metered=False), fitted(error), RULES) for error in (0.01, 0.05))
+    assert unsure.edge_error == pytest.approx(5 * sure.edge_error)
+    assert unsure.edge_error == pytest.approx(0.05 / 0.6745)
+    assert unsure.requests[0].half_width_uj.sum() > sure.requests[0].half_width_uj.sum()
+
+
+def test_an_estimated_share_is_made_again_from_its_terms():
+    batch = book(window(metered=False), fitted(), RULES)
+    (lines,) = batch.requests
+    coefficients = [4.0, 0.08, 0.03, 4e-5, 0.0, 0.0, 0.0]
+    again_uj = batch.request_scale * lines.term_shares @ coefficients
+    assert np.abs(again_uj - lines.energy_uj).max() <= 1.0
+
+
 def test_the_books_close_over_an_estimate_and_its_replacement(database: "Client"):
     sink = ClickHouseSink(database)
     for batch in (
-        book(window(metered=False), side(), RULES, estimate=True),
+        book(window(metered=False), side(), RULES),
         book(window(metered=True), side(), RULES, revision=1, reason="counter_hole"),
     ):
         rows = {"ledger": ledger_table([batch]), "raw_meter": meter_table([batch])}

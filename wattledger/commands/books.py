@@ -88,6 +88,7 @@ def _document(books: Books, loads: tuple[ColdStart, ...], hours: Sequence[GpuHou
         },
         "total": asdict(books.total),
         "groups": [asdict(group) for group in books.groups],
+        "unmetered": [asdict(group) for group in books.unmetered],
         "open_windows": [asdict(window) for window in books.open_windows],
         "transfers": {
             "pairs": books.transfers,
@@ -123,6 +124,13 @@ def print_books(books: Books, loads: tuple[ColdStart, ...]) -> None:
         click.echo("no windows in this interval")
         return
     click.echo(table_of_books(books))
+    if books.unmetered:
+        click.echo()
+    for one in books.unmetered:
+        click.echo(
+            f"{one.group_id}: {joules(one.estimated_uj)} J in {one.estimated_windows:,} windows are estimated "
+            f"(tier 2: no meter's data); {one.unmeasured_windows:,} windows have no figure (tier 0)"
+        )
     if books.open_windows:
         click.echo(f"\n{books.total.open_windows} windows do not close:")
     for window in books.open_windows:
