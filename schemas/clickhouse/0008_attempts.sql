@@ -7,7 +7,7 @@ ALTER TABLE batches{on_cluster} ADD COLUMN IF NOT EXISTS attempt FixedString(16)
 
 ALTER TABLE batches{on_cluster} COMMENT COLUMN IF EXISTS closed_by 'watermark, bounded_wait for a silent stream, ended: the last, shorter window of a group that was not heard of for long, or superseded: other batches stand for its time';
 
-ALTER TABLE repairs{on_cluster} COMMENT COLUMN IF EXISTS cause 'late_frame; counter_hole: two neighbours differ in what a counter read between them; or overlap: two batches claim the same time';
+ALTER TABLE repairs{on_cluster} COMMENT COLUMN IF EXISTS cause 'late_frame; counter_hole: two neighbours differ in what a counter read between them; overlap: two batches claim the same time; or attempts: one revision was written twice, of different frames';
 
 CREATE OR REPLACE VIEW batches_as_of{on_cluster} AS
 SELECT *

@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from streams.ledger.causes import open_causes
 from streams.ledger.reconcile import coverage, reconcile, reconciliation_table
-from streams.ledger.repairs import open_causes
 from streams.ledger.residency import write_residency
 from streams.ledger.tables import arrow_schema
 from streams.ledger.transfers import write_transfers

@@ -12,16 +12,15 @@ from schemas.errors import InvalidMessage
 from schemas.frames import decode_energy, decode_iterations
 from schemas.topics import ENERGY, ITERATIONS
 from streams.batch import Batch
+from streams.ledger.causes import Cause, repair_table
 from streams.ledger.content import Content, content_of, read_contents
 from streams.ledger.model_rows import model_table
 from streams.ledger.repairs import (
-    Cause,
     Position,
     Stretch,
     frame_positions,
     last_revisions,
     read_stretch,
-    repair_table,
 )
 from streams.ledger.rows import batch_table, ledger_table, meter_table
 from streams.ledger.sink import Sink

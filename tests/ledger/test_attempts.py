@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from streams.ledger.books import read_books
-from streams.ledger.repairs import open_causes
+from streams.ledger.causes import open_causes, repair_table
 from streams.ledger.sink import ClickHouseSink
+from streams.ledger.tables import arrow_schema
 from streams.ledger.transfers import cold_start_balance, write_transfers
 from tests.ledger_rows import WINDOW_NS, Request, Window, load, write
 
@@ -92,3 +93,15 @@ def test_two_batches_that_claim_the_same_time_ask_for_a_repair_and_neighbours_do
     (cause,) = open_causes(database, from_ns=0, window_ns=WINDOW_NS)
     assert cause.kind == "overlap"
     assert (cause.from_ns, cause.to_ns) == (Window(number=1).start_ns, Window(number=1).end_ns)
+
+
+def test_a_revision_that_was_written_twice_of_different_frames_asks_for_a_repair_once(
+    database: "Client",
+) -> None:
+    sink = ClickHouseSink(database)
+    write(sink, POORER, RICHER, POORER, Window(number=1, idle_uj=5))
+    for _ in range(2):
+        (cause,) = open_causes(database, from_ns=0, window_ns=WINDOW_NS)
+        assert (cause.kind, cause.from_ns, cause.to_ns) == ("attempts", POORER.start_ns, POORER.end_ns)
+    sink.write({"repairs": repair_table([cause], "unchanged", 0)}, arrow_schema("batches").empty_table())
+    assert open_causes(database, from_ns=0, window_ns=WINDOW_NS) == []

@@ -13,11 +13,12 @@ from schemas.side_inputs import EngineDescriptor, Load
 from schemas.topics import ENERGY, ITERATIONS, LOADS
 from streams.batch import ACCOUNTS, Batch
 from streams.booking import book
+from streams.ledger.causes import Cause, open_causes
 from streams.ledger.frontier import read_frontier
 from streams.ledger.incident_rows import dead_letter_table, late_frame_table, load_table
 from streams.ledger.model_rows import model_table
 from streams.ledger.query import rows_of
-from streams.ledger.repairs import Cause, Position, open_causes
+from streams.ledger.repairs import Position
 from streams.ledger.rows import batch_table, ledger_table, meter_table
 from streams.ledger.sink import ClickHouseSink, Sink
 from streams.ledger.tables import declared

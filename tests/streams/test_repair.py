@@ -12,8 +12,8 @@ from schemas.iterations import IterationFrame
 from schemas.side_inputs import ModelVersion
 from streams.attribution import EnergyModel
 from streams.ledger.books import read_books
+from streams.ledger.causes import Cause
 from streams.ledger.query import rows_of
-from streams.ledger.repairs import Cause
 from streams.worker.repairing import BEYOND_RETENTION, REVISED, UNCHANGED
 from tests.builders import ENGINE, GROUP, SECOND, T0, decode_frame, descriptor, energy_frame
 from tests.rig.booked import Booked, state

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from schemas.errors import WattledgerError
+from streams.ledger.causes import Cause, open_causes
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
 from streams.ledger.query import rows_of
-from streams.ledger.repairs import Cause, open_causes
 from streams.ledger.sink import ClickHouseSink
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
