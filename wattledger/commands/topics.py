@@ -4,7 +4,9 @@ import json
 
 import click
 
+from schemas.kafka_address import servers_of
 from wattledger import settings
+from wattledger.kafka_acls import acl_commands
 from wattledger.topics_admin import check_topics, create_topics
 
 __all__ = ["command"]
@@ -56,3 +58,26 @@ def check(ctx: click.Context, as_json: bool) -> None:
                 f"{state.topic.name:<34} {state.partitions:>4} partitions × {state.replication}  {verdict}"
             )
     ctx.exit(1 if any(state.differences for state in states) else 0)
+
+
+@command.command("acls")
+@click.option("--agent", help="Principal of the node agents, such as User:wattledger-agent.")
+@click.option("--worker", help="Principal of the workers.")
+@click.option("--poller", help="Principal of the grid poller.")
+@click.option("--operator", help="Principal of operators: topics, policies, repairs, replays.")
+def acls(agent: str | None, worker: str | None, poller: str | None, operator: str | None) -> None:
+    """Print the commands that give each role its rights; run them with Kafka's own tool.
+
+    ACLs know topics, not keys: docs/security.md says what signatures add.
+
+    \b
+    Example:
+      wattledger topics acls --agent User:wattledger-agent --worker User:wattledger-worker
+    """
+    asked = {"agent": agent, "worker": worker, "poller": poller, "operator": operator}
+    named = {role: principal for role, principal in asked.items() if principal}
+    if not named:
+        raise click.UsageError("name a principal: --agent, --worker, --poller or --operator")
+    servers = servers_of(settings.load().require_kafka())
+    for line in acl_commands(servers, named):
+        click.echo(line)

@@ -14,8 +14,8 @@ from wattledger.doctor.contract import Finding, failed, fine, warned
 
 __all__ = ["file_findings", "key_findings", "meter_findings"]
 
-BETWEEN_READINGS_S: Final = 1.0
-"""Ten steps of NVML's counter; some data-centre GPUs step every 100 ms, none slower than this."""
+BETWEEN_READINGS_S: Final = 0.5
+"""Five steps of NVML's counter, which steps every 100 ms; power is integrated across at most a second."""
 
 
 def meter_findings(settings: AgentSettings) -> Iterator[Finding]:
