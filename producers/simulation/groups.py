@@ -93,12 +93,14 @@ def _group(
         extra_w = node.host_busy_w - node.host_idle_w
         return gpus * (node.host_idle_w * times_us / 1e6 + extra_w * timeline.busy_s(times_us))
 
+    # Another seed is another life of the node: its counters begin elsewhere.
+    epoch = f"{node.name}-{scenario.seed}"
     meters, readings = [], []
     for uuid in gpu_uuids:
         seed = _seed(scenario.seed, uuid)
         # A counter has run since the driver was loaded: it never begins at zero.
         start_uj = seed % 10**9 * 10**6
-        meters.append(Meter(meter_id=uuid, kind="gpu", epoch=f"{node.name}-1", scope="gpu", source="counter"))
+        meters.append(Meter(meter_id=uuid, kind="gpu", epoch=epoch, scope="gpu", source="counter"))
         readings.append(
             read_counter(
                 lambda times_us: timeline.total_j(times_us) / gpus,
@@ -109,9 +111,7 @@ def _group(
             )
         )
     host = f"host:{node.name}:{group_id}"
-    meters.append(
-        Meter(meter_id=host, kind="host", epoch=f"{node.name}-1", scope="host", source="parametric")
-    )
+    meters.append(Meter(meter_id=host, kind="host", epoch=epoch, scope="host", source="parametric"))
     readings.append(read_counter(host_j, end_us, seed=_seed(scenario.seed, host), unit_uj=_HOST_UNIT_UJ))
     return GroupMeters(
         group_id=group_id,
