@@ -71,17 +71,25 @@ def value_at(at_ns: int, before_ns: int, before_uj: int, after_ns: int, after_uj
 
 def collect_readings(frames: Iterable[EnergyFrame]) -> list[MeterReadings]:
     """Join frames' readings by meter and epoch; the order of frames and repeats of one do not matter."""
-    parts: dict[tuple[str, str], tuple[Meter, list[NDArray[np.int64]], list[NDArray[np.int64]]]] = {}
-    for frame in frames:
-        for index, meter in enumerate(frame.meters):
-            chosen = frame.reading_meter == index
-            entry = parts.setdefault((meter.meter_id, meter.epoch), (meter, [], []))
-            entry[1].append(frame.reading_time_ns[chosen])
-            entry[2].append(frame.reading_uj[chosen])
+    found = list(frames)
+    numbers: dict[tuple[str, str], int] = {}
+    meters: list[Meter] = []
+    numbered = []
+    for frame in found:
+        for meter in frame.meters:
+            if numbers.setdefault((meter.meter_id, meter.epoch), len(meters)) == len(meters):
+                meters.append(meter)
+        own = [numbers[meter.meter_id, meter.epoch] for meter in frame.meters]
+        numbered.append(np.asarray(own, np.int64)[frame.reading_meter])
+    if not meters:
+        return []
+    number = np.concatenate(numbered)
+    times_ns = np.concatenate([frame.reading_time_ns for frame in found])
+    values_uj = np.concatenate([frame.reading_uj for frame in found])
     collected = []
-    for key in sorted(parts):
-        meter, times, values = parts[key]
-        collected.append(MeterReadings(meter, *_rising(np.concatenate(times), np.concatenate(values))))
+    for key in sorted(numbers):
+        chosen = number == numbers[key]
+        collected.append(MeterReadings(meters[numbers[key]], *_rising(times_ns[chosen], values_uj[chosen])))
     return collected
 
 
@@ -93,6 +101,8 @@ def _rising(
     A counter never falls, but a node's clock may be set back, and then two stretches of readings claim the
     same time: what was counted last is true, and all of it lies in the time that is claimed twice.
     """
+    if (np.diff(times_ns) > 0).all() and (np.diff(values_uj) >= 0).all():
+        return times_ns, values_uj
     order = np.lexsort((values_uj, times_ns))
     times_ns, values_uj = times_ns[order], values_uj[order]
     highest_uj = np.maximum.accumulate(values_uj)

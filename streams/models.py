@@ -51,12 +51,17 @@ def model_in_force(descriptor: EngineDescriptor, side: SideInputs, at_ns: int) -
     if version is None:
         return _prior(descriptor)
     return ModelInForce(
-        energy=EnergyModel.from_coefficients(version.coefficients),
+        energy=_energy(tuple(version.coefficients.items())),
         version=version.version,
         origin=version.origin,
         relative_error=PRIOR_ERROR if version.fit_error is None else version.fit_error,
         spread=_spread(tuple(version.coefficients.items()), version.covariance),
     )
+
+
+@lru_cache(maxsize=1024)
+def _energy(coefficients: tuple[tuple[str, float], ...]) -> EnergyModel:
+    return EnergyModel.from_coefficients(dict(coefficients))
 
 
 @lru_cache(maxsize=1024)

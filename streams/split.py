@@ -1,5 +1,6 @@
 """One engine's part of a batch, split among its requests by the energy model and the chosen method."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,8 +15,8 @@ from streams.attribution import (
     attribute_trace,
     held_time,
     iteration_energy,
-    window_features,
 )
+from streams.attribution.features import iteration_features, weighted_sums
 from streams.attribution.trace import IterationSums, iteration_sums
 from streams.meter_habits import OWED, OWED_BUSY
 from streams.models import ModelInForce
@@ -113,9 +114,13 @@ def split_window(
         permutations=rules.permutations,
         tolerance=rules.tolerance,
         seed=seed,
+        sums=sums,
     )
     served = sums.requests > 0
-    iteration_j = np.where(served, iteration_energy(energy, trace, sums), _overhead_j(energy, trace))
+    iteration_j = iteration_energy(energy, trace, sums)
+    if not served.all():
+        iteration_j = np.where(served, iteration_j, _overhead_j(energy, trace))
+    terms = iteration_features(trace, sums, expert_fraction=energy.expert_fraction)
     # Behind the requests stand the rows whose output was dropped, each as a player of its own.
     real = len(window.requests.ordinal)
     request_j = split.request_j[:real]
@@ -131,10 +136,10 @@ def split_window(
         term_shares=term_shares(trace, sums, energy, split.request_j)[:real],
         spread=model.spread,
         sampling=estimator / Z_95,
-        held_ns=np.rint(held_time(trace, duration_ns)[:real]).astype(np.int64),
-        features=window_features(trace, expert_fraction=energy.expert_fraction)
-        | {"overhead_iterations": float(window.iteration_share[~served].sum())}
-        | _owed_features(trace, energy, owed, duration_ns),
+        held_ns=np.rint(held_time(trace, duration_ns, sums=sums)[:real]).astype(np.int64),
+        features=weighted_sums(terms, trace.weights)
+        | {"idle_s": 0.0, "overhead_iterations": float(window.iteration_share[~served].sum())}
+        | _owed_features(terms, owed, duration_ns),
         method=split.method if served.any() else "",
         permutations=split.permutations,
         evaluations=split.evaluations,
@@ -144,12 +149,14 @@ def split_window(
 
 
 def _owed_features(
-    trace: Trace, energy: EnergyModel, owed: NDArray[np.float64] | None, duration_ns: NDArray[np.float64]
+    terms: Mapping[str, NDArray[np.float64]],
+    owed: NDArray[np.float64] | None,
+    duration_ns: NDArray[np.float64],
 ) -> dict[str, float]:
     """Features of what a late meter owes, and the seconds of iterations among it."""
     if owed is None:
         return {}
-    late = window_features(trace.reweighted(owed), expert_fraction=energy.expert_fraction)
+    late = weighted_sums(terms, owed)
     return {f"{OWED}{name}": value for name, value in late.items() if value} | {
         OWED_BUSY: float(owed @ duration_ns) / 1e9
     }
@@ -160,7 +167,8 @@ def _trace(window: EngineWindow) -> Trace:
     single = runs.other_new_tokens == 1
     wide = np.flatnonzero(runs.other_new_tokens > 1)
     wide = wide[np.argsort(runs.other_iteration[wide], kind="stable")]
-    names = {name: index for index, name in enumerate(sorted(set(window.requests.adapter.tolist()) - {""}))}
+    adapters = window.requests.adapter.tolist()
+    names = {name: index for index, name in enumerate(sorted(set(adapters) - {""}))}
     return Trace.from_runs(
         decode_request=np.concatenate((runs.request, runs.other_request[single])),
         decode_first=np.concatenate((runs.first, runs.other_iteration[single])),
@@ -172,9 +180,7 @@ def _trace(window: EngineWindow) -> Trace:
         wide_context=runs.other_context[wide],
         weights=window.iteration_share,
         padded_tokens=window.iteration_padded_tokens.astype(np.int64),
-        adapter=np.asarray([names.get(name, -1) for name in window.requests.adapter.tolist()], np.int64)[
-            owners
-        ],
+        adapter=np.asarray([names.get(name, -1) for name in adapters], np.int64)[owners],
         prefix_group=window.requests.prefix_group[owners],
     )
 

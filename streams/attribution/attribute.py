@@ -13,7 +13,7 @@ from streams.attribution.energy_model import EnergyModel, iteration_energy
 from streams.attribution.games import Game
 from streams.attribution.iteration_games import iteration_game, iteration_seed
 from streams.attribution.sampling import AUTO, Sampling
-from streams.attribution.trace import Trace, iteration_sums
+from streams.attribution.trace import IterationSums, Trace, iteration_sums
 
 __all__ = ["Attribution", "IterationRows", "TraceAttribution", "attribute", "attribute_trace"]
 
@@ -149,21 +149,26 @@ def attribute_trace(
     confidence: float = 0.95,
     max_permutations: int = 20_000,
     seed: int,
+    sums: IterationSums | None = None,
 ) -> TraceAttribution:
     """Split a window's modelled energy among its requests: Σ weight_t · the iteration's Shapley values.
 
     `auto` is the closed form, at tens of nanoseconds per request-iteration. `truncated` and `sampled` play
     every iteration as a black box (microseconds per request-iteration), each with a seed derived from `seed`
     and its number, so that permutations are not shared and a recomputation gives the same figures.
+
+    sums: the trace's, if they are known already.
     """
     sampling = Sampling(method, permutations, tolerance, rel_tol, confidence, max_permutations)
-    return _attribute_trace(trace, model, sampling, seed)
+    return _attribute_trace(trace, model, sampling, seed, sums)
 
 
-def _attribute_trace(trace: Trace, model: EnergyModel, sampling: Sampling, seed: int) -> TraceAttribution:
+def _attribute_trace(
+    trace: Trace, model: EnergyModel, sampling: Sampling, seed: int, sums: IterationSums | None = None
+) -> TraceAttribution:
     if sampling.method != AUTO:
         return _play_each_iteration(trace, model, sampling, seed)
-    shares = closed_form(trace, model)
+    shares = closed_form(trace, model, sums)
     return TraceAttribution(
         request_j=shares.request_j,
         half_widths_j=shares.half_widths_j,

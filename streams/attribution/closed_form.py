@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from streams.attribution.energy_model import EnergyModel, iteration_energy
 from streams.attribution.experts import expert_shares
 from streams.attribution.hinges import hinge_shares
-from streams.attribution.trace import Trace, iteration_sums, totals
+from streams.attribution.trace import IterationSums, Trace, iteration_sums, totals
 from streams.attribution.unions import union_shares
 
-__all__ = ["ClosedForm", "closed_form"]
+__all__ = ["ClosedForm", "RequestShares", "closed_form", "request_shares"]
 
 Floats = NDArray[np.float64]
 
@@ -34,9 +34,28 @@ class ClosedForm:
     """Iterations that needed a series; 0: all is exact."""
 
 
-def closed_form(trace: Trace, model: EnergyModel) -> ClosedForm:
-    """Shapley values of every request over the window; O(runs + wide rows + iterations) where certified."""
-    sums = iteration_sums(trace)
+@dataclass(frozen=True, slots=True)
+class RequestShares:
+    """A window's shares alone."""
+
+    request_j: Floats
+    half_widths_j: Floats
+    series: int
+
+
+def closed_form(trace: Trace, model: EnergyModel, sums: IterationSums | None = None) -> ClosedForm:
+    """Shapley values of every request over the window; O(runs + wide rows + iterations) where certified.
+
+    sums: the trace's, if they are known already.
+    """
+    of = iteration_sums(trace) if sums is None else sums
+    shares = request_shares(trace, model, of)
+    iteration_j = iteration_energy(model, trace, of) * trace.weights
+    return ClosedForm(shares.request_j, shares.half_widths_j, iteration_j, shares.series)
+
+
+def request_shares(trace: Trace, model: EnergyModel, sums: IterationSums) -> RequestShares:
+    """The same without the iterations' energies."""
     n = np.maximum(sums.requests, 1.0)
     head = (model.fixed_j + model.padding_token_j * sums.padding) / n
     constant = head + model.request_j
@@ -64,8 +83,7 @@ def closed_form(trace: Trace, model: EnergyModel) -> ClosedForm:
     for cost_j, group in ((model.adapter_j, trace.adapter), (model.prefix_group_j, trace.prefix_group)):
         if cost_j > 0:
             request_j += union_shares(trace, group, cost_j * trace.weights)[0]
-    iteration_j = iteration_energy(model, trace, sums) * trace.weights
-    return ClosedForm(request_j, half_widths_j, iteration_j, series)
+    return RequestShares(request_j, half_widths_j, series)
 
 
 def _decode_totals(trace: Trace, constant: Floats, slope: Floats) -> Floats:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.attribution.energy_model import EnergyModel
-from streams.attribution.trace import Trace, iteration_sums
+from streams.attribution.trace import IterationSums, Trace, iteration_sums
 from streams.attribution.unions import distinct_groups
 
-__all__ = ["FEATURES", "KNEES", "modelled_energy", "window_features"]
+__all__ = ["FEATURES", "KNEES", "iteration_features", "modelled_energy", "weighted_sums", "window_features"]
 
 Floats = NDArray[np.float64]
 
@@ -42,8 +42,20 @@ def window_features(trace: Trace, *, expert_fraction: float = 0.0, idle_s: float
     `experts` is Σ (1 − (1 − expert_fraction)^tokens), 0 for a dense model. All other sums are in requests or
     tokens, each times its iteration's weight.
     """
-    sums = iteration_sums(trace)
-    per_iteration: dict[str, Floats] = {
+    terms = iteration_features(trace, iteration_sums(trace), expert_fraction=expert_fraction)
+    return weighted_sums(terms, trace.weights) | {"idle_s": float(idle_s)}
+
+
+def weighted_sums(terms: Mapping[str, Floats], weights: Floats) -> dict[str, float]:
+    """Each term's sum over the iterations, by `weights` (T,)."""
+    return {name: float(values @ weights) for name, values in terms.items()}
+
+
+def iteration_features(
+    trace: Trace, sums: IterationSums, *, expert_fraction: float = 0.0
+) -> dict[str, Floats]:
+    """Every term of every iteration, (T,) each, without its weight."""
+    return {
         "iterations": (sums.requests > 0).astype(np.float64),
         "requests": sums.requests,
         "prefill_tokens": sums.tokens - sums.requests,
@@ -55,8 +67,6 @@ def window_features(trace: Trace, *, expert_fraction: float = 0.0, idle_s: float
         "prefix_groups": distinct_groups(trace, trace.prefix_group),
         **{f"excess_tokens_{knee}": np.maximum(0.0, sums.tokens - knee) for knee in KNEES},
     }
-    totals = {name: float(values @ trace.weights) for name, values in per_iteration.items()}
-    return totals | {"idle_s": float(idle_s)}
 
 
 def modelled_energy(model: EnergyModel, features: Mapping[str, float]) -> float:

@@ -5,14 +5,16 @@ part, t0/n each, and linear parts, each to its owner; every iteration is scaled 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import AttributionError
-from streams.attribution.closed_form import closed_form
+from streams.attribution.closed_form import request_shares
 from streams.attribution.energy_model import EnergyModel, iteration_energy
-from streams.attribution.trace import Trace
+from streams.attribution.trace import IterationSums, Trace, iteration_sums
 
 __all__ = ["TimeModel", "held_time"]
 
@@ -45,19 +47,30 @@ class TimeModel:
             raise AttributionError("a time model needs a fixed or a per-request part: every row takes time")
 
 
-def held_time(trace: Trace, durations: Floats, model: TimeModel | None = None) -> Floats:
+def held_time(
+    trace: Trace, durations: Floats, model: TimeModel | None = None, sums: IterationSums | None = None
+) -> Floats:
     """(R,) how much of the iterations' durations (T,) each request held, in the durations' unit.
 
-    The sum over the requests is the sum of weight · duration over the iterations that have rows.
+    The sum over the requests is the sum of weight · duration over the iterations that have rows. sums: the
+    trace's, if they are known already.
     """
-    times = model or TimeModel()
-    game = EnergyModel(
+    game = _game(model or _DEFAULT)
+    of = iteration_sums(trace) if sums is None else sums
+    modelled = iteration_energy(game, trace, of)
+    spent = trace.weights * durations
+    scale = np.divide(spent, modelled, out=np.zeros(trace.iterations), where=modelled > 0)
+    return request_shares(trace.reweighted(scale), game, of).request_j
+
+
+_DEFAULT: Final = TimeModel()
+
+
+@lru_cache(maxsize=16)
+def _game(times: TimeModel) -> EnergyModel:
+    return EnergyModel(
         fixed_j=times.fixed,
         request_j=times.per_request,
         prefill_token_j=times.per_prefill_token,
         context_token_j=times.per_context_token,
     )
-    modelled = iteration_energy(game, trace)
-    spent = trace.weights * durations
-    scale = np.divide(spent, modelled, out=np.zeros(trace.iterations), where=modelled > 0)
-    return closed_form(trace.reweighted(scale), game).request_j
