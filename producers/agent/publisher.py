@@ -21,6 +21,8 @@ __all__ = ["Publisher"]
 log: Final = logging.getLogger(__name__)
 
 RESTART_S: Final = 5.0
+TAKING_S: Final = 1.0
+"""A broker that took something so lately takes more."""
 REPEAT_S: Final = 60.0
 """Between two log lines about the same trouble."""
 
@@ -55,6 +57,7 @@ class Publisher:
         }
         self._producer: Producer | None = None
         self._restart_at = 0.0
+        self._took_s = -TAKING_S
         self._last_id = 0
         self._delivered: list[int] = []
         self._fatal = False
@@ -62,24 +65,29 @@ class Publisher:
         self.published = 0
         """Messages that Kafka has acknowledged."""
 
-    def pump(self) -> None:
-        """Take delivery reports, forget what was delivered, hand over what comes next."""
+    def pump(self) -> bool:
+        """Take delivery reports, forget what was delivered, hand over what comes next.
+
+        Returns whether Kafka takes messages and more of them wait: then it is worth calling again soon.
+        """
         producer = self._producer or self._start()
         if producer is None:
-            return
+            return False
         producer.poll(0)
         if self._fatal:
             self._restart()
-            return
+            return False
         if self._delivered:
             self._spool.delete(self._delivered)
             self.published += len(self._delivered)
+            self._took_s = time.monotonic()
             self._delivered = []
         if self.in_flight < ON_THEIR_WAY and self._spool.messages > self.in_flight:
             for message in self._spool.after(self._last_id, ON_THEIR_WAY - self.in_flight):
                 if not self._send(producer, message):
                     break
             producer.poll(0)
+        return self._spool.messages > self.in_flight and time.monotonic() - self._took_s < TAKING_S
 
     def close(self, timeout_s: float) -> None:
         """Wait so long for what is in flight; the rest stays in the spool."""

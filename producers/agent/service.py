@@ -134,8 +134,7 @@ class Agent:
                 self._flush()
                 pump_at = 0.0
             if now_s >= pump_at:
-                pump_at = now_s + PUMP_S
-                self._publisher.pump()
+                pump_at = now_s + (0.0 if self._publisher.pump() else PUMP_S)
         self._cut()
         self._flush()
         self._publisher.pump()
