@@ -201,9 +201,9 @@ def test_a_run_does_not_go_on_with_another_card_or_beyond_its_time(
     stub: NvmlStub, run: tuple[Path, list], tmp_path: Path
 ) -> None:
     spent = refused(
-        stub, RUN.replace("total_s=sum(slices)", "total_s=110.0"), str(run[0]), "binding", "25", "0"
+        stub, RUN.replace("total_s=sum(slices)", "total_s=100.0"), str(run[0]), "binding", "25", "0"
     )
-    assert "the run has used its 110 s" in spent
+    assert "the run has used its 100 s" in spent
     stub.write("uuid=GPU-b power_w=70")
     try:
         other = refused(stub, RUN.replace("sum(slices)", "900.0"), str(run[0]), "binding", "25", "0")
