@@ -71,8 +71,15 @@ def check_total(field: str, stated: int, found: int) -> None:
         raise MalformedMessage(f"{field}: the frame states {stated}, its columns hold {found}")
 
 
+def _is_plain(text: str) -> bool:
+    """Whether there is nothing to look for: a short text of ASCII, as nearly all are."""
+    return 0 < len(text) <= MAX_TEXT and text.isascii()
+
+
 def check_text(field: str, text: str) -> None:
     """An id that must be there, of at most MAX_TEXT characters."""
+    if _is_plain(text):
+        return
     if not text:
         raise MalformedMessage(f"{field}: empty; every frame names it")
     check_texts(field, (text,))
@@ -80,6 +87,8 @@ def check_text(field: str, text: str) -> None:
 
 def check_texts(field: str, texts: Sequence[str]) -> None:
     """Ids or names, each of at most MAX_TEXT characters."""
+    if all(map(_is_plain, texts)):
+        return
     if texts and max(map(len, texts)) > MAX_TEXT:
         place, text = next((i, t) for i, t in enumerate(texts) if len(t) > MAX_TEXT)
         shown = f"{text[:40]}… ({len(text)} characters)"
