@@ -11,11 +11,14 @@ import struct
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import IntEnum
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from producers.hooks.contract import EngineFacts
 from schemas.errors import MalformedMessage
 from schemas.side_inputs import Load
+
+if TYPE_CHECKING:
+    from producers.agent.status import NodeStatus
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
@@ -30,6 +33,7 @@ __all__ = [
     "ack",
     "frame_message",
     "json_message",
+    "message",
     "read_ack",
     "read_frame",
     "read_json",
@@ -55,6 +59,8 @@ class Kind(IntEnum):
     LOAD = 5
     OFF = 6
     ACK = 7
+    STATUS = 8
+    """Asks the agent what it knows, and is its answer: JSON. Anyone whom it lets in may ask."""
 
 
 KINDS: Final = {int(kind): kind for kind in Kind}
@@ -136,7 +142,7 @@ def message(kind: Kind, body: bytes) -> bytes:
     return HEADER.pack(1 + len(body), kind) + body
 
 
-def json_message(kind: Kind, value: Hello | Welcome | Refused | Off | Load) -> bytes:
+def json_message(kind: Kind, value: "Hello | Welcome | Refused | Off | Load | NodeStatus") -> bytes:
     """A message whose body is one dataclass as JSON."""
     return message(kind, json.dumps(asdict(value), separators=(",", ":")).encode())
 

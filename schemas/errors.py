@@ -2,6 +2,7 @@
 
 WattledgerError                  a user can act on the message
 ├── ConfigurationError           a setting is missing or wrong; the message names it and the fix
+├── AgentUnavailable             no node agent answers on its socket
 ├── BrokerUnavailable            no Kafka; what was tried, where, what to set
 ├── DatabaseUnavailable          no ClickHouse; what was tried, where, what to set
 │   └── DatabaseBusy             an embedded database is open in another process
@@ -19,6 +20,7 @@ WattledgerError                  a user can act on the message
 """
 
 __all__ = [
+    "AgentUnavailable",
     "AttributionError",
     "BrokerUnavailable",
     "ConfigurationError",
@@ -44,6 +46,10 @@ class WattledgerError(Exception):
 
 class ConfigurationError(WattledgerError):
     """A setting is missing or wrong; the message names the setting, its value and the fix."""
+
+
+class AgentUnavailable(WattledgerError):  # noqa: N818 - reads as the state it reports
+    """No node agent answers on its socket; the message names the socket and what to do."""
 
 
 class BrokerUnavailable(WattledgerError):  # noqa: N818 - reads as the state it reports

@@ -94,6 +94,7 @@ def decode_engine(data: bytes) -> EngineDescriptor:
         experts_total=experts,
         experts_active=documents.integer(document, "experts_active", 0, experts, default=0),
         expert_weight_bytes=documents.integer(document, "expert_weight_bytes", 0, MAX_BYTES, default=0),
+        contested_gpus=documents.texts(document, "contested_gpus") if document.get("contested_gpus") else (),
     )
 
 

@@ -36,6 +36,9 @@ class EngineDescriptor:
     experts_active: int = 0
     expert_weight_bytes: int = 0
     """Bytes of all routed experts together; 0 for a dense model."""
+    contested_gpus: tuple[str, ...] = ()
+    """GPUs on which the node sees processes of no engine, beside this one's or in its place. No batch depends
+    on it: it says whose figures somebody should look into."""
 
     @property
     def engine_class(self) -> str:

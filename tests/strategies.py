@@ -173,6 +173,7 @@ def engines() -> st.SearchStrategy[EngineDescriptor]:
         experts_total=st.integers(64, 512),
         experts_active=st.integers(0, 64),
         expert_weight_bytes=st.integers(0, 2**50),
+        contested_gpus=st.lists(NAMES, max_size=2, unique=True).map(tuple),
     )
 
 

@@ -12,7 +12,7 @@ from producers import wire
 from producers.hooks.contract import EngineFacts
 from schemas.errors import MalformedMessage, MeterError
 
-__all__ = ["Engine", "Roster", "claim_state"]
+__all__ = ["Engine", "Roster", "alive"]
 
 log: Final = logging.getLogger(__name__)
 
@@ -156,33 +156,3 @@ class Roster:
 def alive(pid: int) -> bool:
     """Whether a process is there; true where it cannot be known (0: a foreign namespace)."""
     return pid <= 0 or Path(f"/proc/{pid}").exists()
-
-
-def claim_state(engine: Engine, processes: frozenset[int] | None) -> str:
-    """What NVML's process list says of an engine's claim on one GPU.
-
-    `confirmed`: the engine's process, or one below it (a rank's worker), computes there; `contradicted`: only
-    others do; `unknown`: NVML does not tell, the list is empty (a model may still be loading), or the
-    engine's process lies in another namespace.
-    """
-    if not processes or engine.pid <= 0:
-        return "unknown"
-    family = {engine.pid} | {pid for pid in processes if engine.pid in ancestors(pid)}
-    if family & processes:
-        return "confirmed"
-    visible = any(alive(pid) for pid in processes)
-    return "contradicted" if visible else "unknown"
-
-
-def ancestors(pid: int) -> list[int]:
-    """Parents of a process up to the first; empty where it is gone."""
-    found: list[int] = []
-    while pid > 1 and len(found) < 32:
-        try:
-            text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            break
-        # The name in parentheses may hold anything; what follows the last one is state and parent.
-        pid = int(text.rpartition(")")[2].split()[1])
-        found.append(pid)
-    return found

@@ -126,7 +126,14 @@ def active_loads(book: GroupBook, loads: Mapping[str, Load], end_ns: int) -> lis
 
 
 def descriptor(
-    engine: Engine, *, group_id: str, node_id: str, gpu_name: Callable[[Engine], str], zone: str, site: str
+    engine: Engine,
+    *,
+    group_id: str,
+    node_id: str,
+    gpu_name: Callable[[Engine], str],
+    zone: str,
+    site: str,
+    contested_gpus: tuple[str, ...] = (),
 ) -> EngineDescriptor:
     """What the rest of the fleet learns of an engine."""
     facts = engine.facts
@@ -150,4 +157,5 @@ def descriptor(
         experts_total=facts.experts_total,
         experts_active=facts.experts_active,
         expert_weight_bytes=facts.expert_weight_bytes,
+        contested_gpus=contested_gpus,
     )

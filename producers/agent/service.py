@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Final
 
 from producers import wire
-from producers.agent.engines import Engine, Roster, claim_state
+from producers.agent.claims import STATES, ClaimWatch, judge
+from producers.agent.engines import Engine, Roster
 from producers.agent.grouping import plan_groups
 from producers.agent.groups import Groups, descriptor
 from producers.agent.intake import Connection, Intake
@@ -24,6 +25,7 @@ from producers.agent.publisher import Publisher
 from producers.agent.sampling import TICK_NS, Probe, read_due
 from producers.agent.settings import AgentSettings
 from producers.agent.spool import Outgoing, Spool, Worth
+from producers.agent.status import MeterStatus, NodeStatus, engine_statuses
 from producers.clock import UnixClock
 from schemas.energy import EnergyFrame
 from schemas.errors import MalformedMessage, MeterError
@@ -87,6 +89,7 @@ class Agent:
             grace_s=settings.claim_grace_s,
             now_s=time.monotonic(),
         )
+        self._claims = ClaimWatch()
         self._loads: dict[str, Load] = {}
         self._pending: list[Outgoing] = []
         self._acks: dict[str, Connection] = {}
@@ -147,6 +150,9 @@ class Agent:
     def _on_message(self, connection: Connection, kind: wire.Kind, body: bytes) -> None:
         if kind is wire.Kind.HELLO:
             self._on_hello(connection, wire.read_json(wire.Hello, body))
+            return
+        if kind is wire.Kind.STATUS:
+            self._intake.send(connection, wire.json_message(kind, self._status()))
             return
         engine = self._roster.engines.get(connection.engine_id)
         if engine is None or connection.hello is None or connection.hello.incarnation != engine.incarnation:
@@ -224,16 +230,20 @@ class Agent:
         self._spool_energy(frames)
         for plan in changed:
             for engine_id in plan.engines:
-                described = descriptor(
-                    self._roster.engines[engine_id],
-                    group_id=plan.group_id,
-                    node_id=self._settings.node,
-                    gpu_name=self._gpu_name,
-                    zone=self._settings.zone,
-                    site=self._settings.site,
-                )
-                self._put(ENGINES, engine_id, encode_engine(described), Worth.FACT, engine_id)
+                self._describe(engine_id, plan.group_id)
         self._greet()
+
+    def _describe(self, engine_id: str, group_id: str) -> None:
+        described = descriptor(
+            self._roster.engines[engine_id],
+            group_id=group_id,
+            node_id=self._settings.node,
+            gpu_name=self._gpu_name,
+            zone=self._settings.zone,
+            site=self._settings.site,
+            contested_gpus=self._claims.contested(engine_id),
+        )
+        self._put(ENGINES, engine_id, encode_engine(described), Worth.FACT, engine_id)
 
     def _greet(self) -> None:
         """Tell every engine the names that it bears now."""
@@ -323,6 +333,23 @@ class Agent:
             )  # fmt: skip
             self._metrics.lost.labels(lost.stream, lost.worth.name.lower()).inc(lost.frames)
 
+    def _status(self) -> NodeStatus:
+        """What the agent knows at this moment, for `wattledger agent status`."""
+        oldest_ns = self._spool.oldest_ns()
+        return NodeStatus(
+            node=self._prefix,
+            engines=engine_statuses(
+                self._roster.engines.values(),
+                self._groups.by_engine,
+                judge(self._roster.engines.values(), self._node.processes),
+            ),
+            meters=tuple(MeterStatus(uuid, probe.error) for uuid, probe in self._groups.probes.items()),
+            spool_bytes=self._spool.size_bytes,
+            spool_messages=self._spool.messages,
+            spool_oldest_s=(self._clock.now() - oldest_ns) / 1e9 if oldest_ns is not None else 0.0,
+            published_messages=self._publisher.published,
+        )
+
     def _look_around(self, now_s: float) -> None:
         """What changes seldom: engines that are gone, whose process holds which GPU, the metrics."""
         if self._roster.expire(now_s):
@@ -330,11 +357,10 @@ class Agent:
         present = {
             engine_id: engine for engine_id, engine in self._roster.engines.items() if engine.connected
         }
-        states = {"confirmed": 0, "contradicted": 0, "unknown": 0}
-        for engine in present.values():
-            for uuid in engine.gpu_uuids:
-                states[claim_state(engine, self._node.processes(uuid))] += 1
-        for state, count in states.items():
+        for engine_id in self._claims.look(present.values(), self._node.processes):
+            self._describe(engine_id, self._groups.by_engine[engine_id])
+        for state in STATES:
+            count = sum(claim.state == state for claim in self._claims.claims)
             self._metrics.claims.labels(state).set(count)
         self._loads = {
             load_id: load for load_id, load in self._loads.items() if load.engine_id in self._roster.engines

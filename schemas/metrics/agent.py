@@ -35,7 +35,7 @@ AGENT: Final = (
     _gauge(
         "gpu_claims",
         "GPUs",
-        "held, as engines say, by what NVML's process list says: confirmed, contradicted, unknown",
+        "held, as engines say, by what NVML's process list says: confirmed, shared, contradicted, unknown",
         "state",
     ),
     _gauge("rejected_connections", "connections", "turned away or cut off since the start"),

@@ -4,7 +4,7 @@
 
 The agent, its socket, its spool and the broker are real; only the engines hurry: two of them send an hour of
 half-second frames (25 iterations of 32 requests each) as fast as the agent takes them. Claims, each with a
-figure: memory flat, every frame on the broker once and in order, byte for byte, and the engines never waited for Kafka.
+figure: memory flat, every frame on the broker once and in order, byte for byte.
 """
 
 import hashlib

@@ -3,6 +3,8 @@
 What it would publish is read from its spool: with no broker nothing leaves it, which is a claim of its own.
 """
 
+import json
+import os
 import random
 import signal
 import subprocess
@@ -16,12 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from producers.agent.spool import Spool
 from producers.hooks.contract import Admission, EngineFacts, Entry, Step
 from producers.hooks.recorder import Recorder
 from producers.hooks.settings import HookSettings
 from schemas.energy import EnergyFrame
+from schemas.errors import AgentUnavailable
 from schemas.frames import decode_energy, decode_iterations
 from schemas.iterations import UNRECORDED, IterationFrame
 from schemas.side_input_codec import decode_engine, decode_load
@@ -29,6 +33,7 @@ from schemas.side_inputs import EngineDescriptor, Load
 from schemas.topics import ENERGY, ENGINES, ITERATIONS, LOADS
 from tests.meters import nvml_stub
 from tests.meters.nvml_stub import NvmlStub
+from wattledger.commands.agent_status import command as status
 from wattledger.local.processes import free_ports
 
 
@@ -349,3 +354,29 @@ def test_probes_ask_for_frames_on_disk_not_for_kafka(rig: Rig) -> None:
     rig.wait_for(lambda: answers("/ready"))
     assert answers("/live")
     rig.stop()
+
+
+def test_status_names_the_strangers_on_an_engines_gpu_and_says_so_by_its_exit_status(rig: Rig) -> None:
+    rig.stub.write(
+        f"uuid=GPU-0 power_w=300 pids={os.getpid()}", f"uuid=GPU-1 power_w=100 pids={os.getpid()},1"
+    )
+    rig.start()
+    rig.engine("good", "GPU-0")
+    runner = CliRunner()
+    arguments = ["--socket", str(rig.socket), "--json"]
+    calm = runner.invoke(status, arguments)
+    assert calm.exit_code == 0
+    assert json.loads(calm.output)["engines"][0]["gpus"] == [
+        {"gpu_uuid": "GPU-0", "state": "confirmed", "strangers": []}
+    ]
+    rig.engine("disturbed", "GPU-1")
+    told = runner.invoke(status, arguments[:2])
+    rig.stop()
+    assert told.exit_code == 3
+    assert "GPU-1  shared, also process 1" in told.output
+    assert "c/n1/good (engine 1, process" in told.output
+
+
+def test_status_without_an_agent_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(AgentUnavailable, match="start `wattledger agent`"):
+        status.callback(tmp_path / "nobody.sock", as_json=False)  # type: ignore[misc]

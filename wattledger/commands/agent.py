@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from wattledger import settings as settings_module
+from wattledger.commands import agent_status
 from wattledger.logs import begin_logging
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ __all__ = ["command"]
 HOST_MODES: Final = ("auto", "rapl", "parametric", "off")
 
 
-@click.command("agent")
+@click.group("agent", invoke_without_command=True)
 @click.option(
     "--cluster",
     envvar="WATTLEDGER_CLUSTER",
@@ -86,7 +87,9 @@ HOST_MODES: Final = ("auto", "rapl", "parametric", "off")
     show_default=True,
     help="Prometheus endpoint; 0 for none.",
 )
+@click.pass_context
 def command(
+    context: click.Context,
     cluster: str,
     node: str,
     zone: str,
@@ -110,7 +113,10 @@ def command(
     \b
     Example:
       WATTLEDGER_KAFKA=broker:9092 wattledger agent --cluster prod --zone DE --uids any
+      wattledger agent status
     """
+    if context.invoked_subcommand is not None:
+        return
     # Imported here, so that --help needs neither NVML nor Kafka.
     from producers.agent.metrics import Metrics
     from producers.agent.node import open_node
@@ -165,6 +171,9 @@ def command(
     gc.freeze()
     agent.run(lambda: bool(stopped))
     kept.close()
+
+
+command.add_command(agent_status.command)
 
 
 def watts(text: str) -> "HostPower":
