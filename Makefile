@@ -49,6 +49,9 @@ test-helm: setup  ## the chart under Helm, kubectl-validate and helm-unittest (b
 test-outage: setup  ## an hour without Kafka in a minute: the agent's memory flat, every frame there once
 	@tools/uv run --frozen --all-extras python -m tests.agent.outage
 
+test-images: setup  ## what goes into each image, installed and run: agent, worker, API (package index, five minutes)
+	@WATTLEDGER_TEST_IMAGES=1 tools/uv run --frozen --all-extras pytest tests/images
+
 test-pure: setup  ## what needs neither broker nor database, in two minutes: for other Pythons
 	@tools/uv run --frozen --all-extras pytest tests/schemas tests/streams tests/attribution tests/simulation \
 	    --ignore=tests/simulation/test_publish.py --ignore=tests/streams/test_repair.py tests/test_rooms.py
