@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from benchmarks.gpu.cells import BATCHES, REFERENCE, Batch, Cell, grid_cells, shrunk
+from benchmarks.gpu.cells import BATCHES, REFERENCE, Batch, Cell, coalition_cells, grid_cells, shrunk
 from benchmarks.gpu.clock import SystemClock
 from benchmarks.gpu.dataset import FORMAT, export
 from benchmarks.gpu.facts import LOADS
@@ -52,6 +52,7 @@ def main() -> None:
     \b
     Example, from the repository's root:
       python3 -m benchmarks.gpu plan
+      python3 -m benchmarks.gpu check
       python3 -m benchmarks.gpu slice        # three times
       wattledger evaluate --measured benchmarks/gpu/data
     """
@@ -86,6 +87,35 @@ def slice_(
         _export(book, plan, shapes, out)
     left = settings.total_s - seconds_used(book)
     click.echo(f"{left / 60:.0f} minutes of the run are left" if left > 60 else "the run's time is used")
+
+
+@main.command("check")
+@_device
+def check_(device: str) -> None:
+    """Load the models and run a few iterations: a minute that tells whether a slice would work.
+
+    \b
+    Example:
+      python3 -m benchmarks.gpu check
+    """
+    from benchmarks.gpu.measure import iteration_s
+
+    plan, shapes = plan_for(device, Settings())
+    clock = SystemClock()
+    begin_s = clock.now_s()
+    engine = _engine(plan, shapes, device)
+    for name, value in engine.environment().items():
+        click.echo(f"{name}: {value}")
+    click.echo(f"loaded in {clock.now_s() - begin_s:.0f} s")
+    wholes = [coalition_cells(batch)[-1] for batch in plan.batches]
+    for cell in (plan.reference, *plan.loads, *wholes):
+        begin_s = clock.now_s()
+        work = engine.prepare(cell)
+        ready_s = clock.now_s() - begin_s
+        each_s = iteration_s(work, clock)
+        click.echo(f"{cell.name}: {1000 * each_s:.2f} ms, made ready in {1000 * ready_s:.0f} ms")
+    left = sum(cell.kv_tokens > engine.kv_tokens(cell.model) for cell in plan.grid)
+    click.echo(f"{left} of {len(plan.grid)} grid cells do not fit the memory")
 
 
 @main.command("export")
@@ -141,12 +171,18 @@ def identity(device: str, settings: Settings) -> dict[str, Any]:
     return {"format": FORMAT, "seed": settings.seed, "device": device}
 
 
-def _build(plan: Plan, shapes: Sequence[ModelShape], device: str, gpu: Gpu) -> Engine:
-    from benchmarks.gpu.torch_engine import TorchEngine, cuda_uuid
+def _engine(plan: Plan, shapes: Sequence[ModelShape], device: str) -> Engine:
+    from benchmarks.gpu.torch_engine import TorchEngine
 
     needed = max(cell.kv_tokens for cell in (*plan.grid, plan.reference, *plan.loads))
     needed = max(needed, *(sum(new + context for new, context in batch.rows) for batch in plan.batches))
-    engine = TorchEngine(shapes, device, plan.settings.seed, needed)
+    return TorchEngine(shapes, device, plan.settings.seed, needed)
+
+
+def _build(plan: Plan, shapes: Sequence[ModelShape], device: str, gpu: Gpu) -> Engine:
+    from benchmarks.gpu.torch_engine import cuda_uuid
+
+    engine = _engine(plan, shapes, device)
     if device == "cuda" and cuda_uuid() != gpu.uuid:
         raise ConfigurationError(
             f"CUDA works on {cuda_uuid()}, the meter reads {gpu.uuid}: set CUDA_VISIBLE_DEVICES={gpu.uuid}"

@@ -15,7 +15,7 @@ from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.work import Work
 from schemas.errors import MeterError
 
-__all__ = ["Readings", "Visit", "keep_busy", "visit"]
+__all__ = ["Readings", "Visit", "burst_iterations", "iteration_s", "keep_busy", "visit"]
 
 _AHEAD = 2
 """Bursts queued beyond the one that runs."""
@@ -110,13 +110,17 @@ def power_of(readings: Readings, gpu: Gpu) -> Power:
 
 def burst_iterations(work: Work, clock: Clock, settings: Settings) -> int:
     """Iterations that take about `settings.burst_s`; runs a few to see."""
+    return max(1, round(settings.burst_s / max(iteration_s(work, clock), 1e-6)))
+
+
+def iteration_s(work: Work, clock: Clock) -> float:
+    """Host seconds of one iteration, after one to warm up."""
     work.submit(1)
     work.drain()
     start = clock.now_s()
     work.submit(2)
     work.drain()
-    each = max((clock.now_s() - start) / 2.0, 1e-6)
-    return max(1, round(settings.burst_s / each))
+    return (clock.now_s() - start) / 2.0
 
 
 def keep_busy(

@@ -54,6 +54,7 @@ class _State:
 
     journal: Journal
     visits: dict[str, list[dict[str, Any]]]
+    begin_s: float
     last: Cell | None = None
     costs_s: list[float] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
@@ -90,7 +91,7 @@ def run_slice(
             f"the run has used its {settings.total_s:.0f} s: export it, or begin another with a new --journal"
         )
     end_s = begin_s + left - settings.margin_s
-    state = _State(journal, visits_of(journal))
+    state = _State(journal, visits_of(journal), begin_s)
     done = {stage["name"] for stage in journal.of("stage")}
 
     def at(doing: str, cells: Sequence[Cell] = ()) -> None:
@@ -123,7 +124,7 @@ def fits(cell: Cell, engine: Engine) -> bool:
 
 
 def seconds_used(journal: Journal) -> float:
-    """By all slices so far that ended of themselves; one that was killed counts with what it journalled."""
+    """By all slices so far; one that was killed before it could say so is not counted."""
     return float(sum(record["seconds"] for record in journal.of("slice_end")))
 
 
@@ -166,7 +167,7 @@ def _cells(
             record = {
                 "cell": cell.name,
                 "slice": number,
-                "at_s": begin_s,
+                "at_s": begin_s - state.begin_s,
                 "settle_s": settle,
                 **asdict(found),
             }

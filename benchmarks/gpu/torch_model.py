@@ -17,7 +17,7 @@ from benchmarks.gpu.shapes import ModelShape
 from benchmarks.gpu.torch_attention import Attend
 from benchmarks.gpu.torch_batch import Inputs, Routes
 
-__all__ = ["Layer", "Mix", "Weights", "choose_mix", "draw_weights", "forward", "mix_by_expert"]
+__all__ = ["Layer", "Mix", "Weights", "choose_mix", "draw_weights", "forward", "mix_by_expert", "mix_grouped"]
 
 _ROTARY_BASE: Final = 500_000.0
 _SCALE: Final = 0.02

@@ -12,7 +12,7 @@ from benchmarks.gpu.shapes import TINY_DENSE, TINY_MOE  # noqa: E402
 from benchmarks.gpu.torch_attention import pack, per_request  # noqa: E402
 from benchmarks.gpu.torch_batch import lay_out  # noqa: E402
 from benchmarks.gpu.torch_engine import TorchEngine  # noqa: E402
-from benchmarks.gpu.torch_model import draw_weights, forward, mix_by_expert  # noqa: E402
+from benchmarks.gpu.torch_model import draw_weights, forward, mix_by_expert, mix_grouped  # noqa: E402
 
 CPU = torch.device("cpu")
 SHAPES = pytest.mark.parametrize("shape", [TINY_DENSE, TINY_MOE], ids=lambda shape: shape.name)
@@ -152,3 +152,11 @@ def test_every_cell_of_the_rehearsal_runs_on_a_cpu():
         work.submit(1)
         work.drain()
         assert work.finished() == 1
+
+
+def test_the_grouped_product_and_the_loop_over_experts_agree():
+    weights = draw_weights(TINY_MOE, CPU, torch.bfloat16, seed=1)
+    routes = lay_out(((9, 0),), (0,), TINY_MOE, CPU, seed=3).routes[0]
+    x = torch.randn(9, TINY_MOE.hidden, generator=torch.Generator().manual_seed(2)).bfloat16()
+    one, other = (mix(x, weights.layers[0], routes) for mix in (mix_grouped, mix_by_expert))
+    assert float((one - other).norm() / other.norm()) < 0.02
