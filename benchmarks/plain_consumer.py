@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from confluent_kafka import Consumer, TopicPartition
 
-from schemas.frames import decode_energy, decode_iterations
+from schemas.frames import decode_energy, decode_iterations, prepare
 from schemas.topics import ENERGY, ITERATIONS
 
 DECODE: dict[str, Callable[[bytes], object]] = {ITERATIONS: decode_iterations, ENERGY: decode_energy}
@@ -18,6 +18,7 @@ def main(bootstrap: str, frames: int, positions: list[tuple[str, int, int]]) -> 
     """Read `frames` frames from `positions` on; print CPU seconds and peak memory as JSON."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "plain", "enable.auto.commit": False})
     consumer.assign([TopicPartition(*position) for position in positions])
+    prepare()
     before_s = time.process_time()
     left = frames
     while left > 0:
