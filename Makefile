@@ -92,6 +92,14 @@ bench-attribution: setup  ## accuracy and speed of the split beside other estima
 bench-uncertainty: setup  ## coverage of 90 % intervals on 1,200 simulated fleets (10 min)
 	@OPENBLAS_NUM_THREADS=1 tools/uv run --frozen --all-extras python -m benchmarks.uncertainty
 
+GPU_PYTHON ?= python3
+bench-gpu:  ## one slice (8 min) of measuring sub-batches on an NVIDIA GPU; three make the data set (GPU_PYTHON has PyTorch)
+	@$(GPU_PYTHON) -m benchmarks.gpu slice
+
+test-gpu:  ## the measured model against transformers' Llama, on CPU (6 GB once, 2 min)
+	@tools/vllm-env
+	@.cache/vllm-venv/bin/python -m pytest -c tests/vllm/pytest.ini --rootdir . tests/gpu/test_torch_model.py
+
 bench-stream: setup  ## one worker core from Kafka bytes to durable rows, beside a plain consumer; latency (6 min)
 	@tools/uv run --frozen --all-extras python -m benchmarks.stream
 
