@@ -11,13 +11,11 @@ from confluent_kafka import Producer
 
 from schemas.frames import encode_energy, encode_iterations
 from schemas.topics import ENERGY, ITERATIONS
-from tests.builders import decode_frame, energy_frame
+from tests.builders import T0, decode_frame, energy_frame
 from wattledger.doctor.contract import Finding, Status
 from wattledger.doctor.stream import Heard, clock_findings, frame_findings, listen
 from wattledger.local.broker import Broker
 from wattledger.topics_admin import create_topics
-
-FRAME_TIMES = ("start_ns", "end_ns")
 
 
 def by_name(findings) -> dict[str, Finding]:
@@ -25,11 +23,8 @@ def by_name(findings) -> dict[str, Finding]:
 
 
 def energy_at(group: str, end_ns: int) -> bytes:
-    frame = energy_frame(0, 0.5)
-    moved_ns = (end_ns - frame.end_ns) // 1000 * 1000
-    moved = {name: getattr(frame, name) + moved_ns for name in FRAME_TIMES}
-    times = {"reading_ns": frame.reading_ns + moved_ns} if hasattr(frame, "reading_ns") else {}
-    return encode_energy(replace(frame, group_id=group, **moved, **times))
+    end_s = (end_ns - T0) / 1e9
+    return encode_energy(replace(energy_frame(end_s - 0.5, end_s), group_id=group))
 
 
 @pytest.mark.kafka
