@@ -60,10 +60,11 @@ def export(journal: Journal, plan: Plan, shapes: Sequence[ModelShape], out: Path
         for cell in coalition_cells(batch)
         if cell.name in visits
     ]
+    begun = {cell.batch for cell, _ in coalitions}
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "meter.csv", _csv(("name", "value", "unit", "half_width", "about"), journal.of("fact")))
     _write(out / "grid.csv", _csv((*_GRID, *_FIGURE), (_grid_row(c, f) for c, f in grid)))
-    _write(out / "requests.csv", _csv(_REQUEST, _request_rows(plan.batches)))
+    _write(out / "requests.csv", _csv(_REQUEST, _request_rows([b for b in plan.batches if b.name in begun])))
     _write(
         out / "coalitions.csv",
         _csv(
