@@ -4,14 +4,12 @@ import logging
 from typing import Any, Final
 
 from producers.hooks.contract import EngineFacts
+from producers.hooks.model_size import bytes_per_weight, kv_values_per_token, model_size
 from producers.hooks.settings import HookSettings
 
 __all__ = ["vllm_facts"]
 
 log: Final = logging.getLogger(__name__)
-
-EXPERT_COUNTS: Final = ("n_routed_experts", "num_local_experts", "num_experts")
-"""The configuration's name for the number of experts differs from model to model."""
 
 
 def vllm_facts(config: Any, version: str, settings: HookSettings) -> EngineFacts:
@@ -24,7 +22,12 @@ def vllm_facts(config: Any, version: str, settings: HookSettings) -> EngineFacts
     name = served if isinstance(served, str) else served[0]
     where = uuids[0].removeprefix("GPU-").removeprefix("MIG-")[:8] if uuids else "cpu"
     text = model.hf_text_config
-    experts = next((getattr(text, key) for key in EXPERT_COUNTS if getattr(text, key, None)), 0)
+    size = model_size(text)
+    width = bytes_per_weight(
+        str(model.quantization or ""),
+        getattr(text, "quantization_config", None) or getattr(model.hf_config, "quantization_config", None),
+        getattr(model.dtype, "itemsize", 0),
+    )
     return EngineFacts(
         name=f"{name.rsplit('/', 1)[-1]}-{where}",
         software=f"vllm {version}",
@@ -35,9 +38,11 @@ def vllm_facts(config: Any, version: str, settings: HookSettings) -> EngineFacts
         tensor_parallel=parallel.tensor_parallel_size,
         pipeline_parallel=parallel.pipeline_parallel_size,
         data_parallel=parallel.data_parallel_size,
+        weight_bytes=int(size.dense_weights * width),
         kv_bytes_per_token=kv_bytes_per_token(config),
-        experts_total=experts,
-        experts_active=getattr(text, "num_experts_per_tok", 0) or 0 if experts else 0,
+        experts_total=size.experts,
+        experts_active=min(size.experts_per_token, size.experts),
+        expert_weight_bytes=int(size.expert_weights * width),
     )
 
 
@@ -60,12 +65,7 @@ def local_gpus(count: int) -> tuple[tuple[str, ...], str]:
 
 
 def kv_bytes_per_token(config: Any) -> int:
-    """Bytes of KV cache per token over all layers and ranks; 0 where the model does not say (MLA, Mamba)."""
+    """Bytes of KV cache per token over all layers and ranks; 0 where the model does not say (Mamba)."""
     model, cache = config.model_config, config.cache_config
-    if getattr(model, "use_mla", False) or getattr(model, "is_hybrid", False):
-        return 0
     width = 1 if "fp8" in str(cache.cache_dtype) else getattr(model.dtype, "itemsize", 0)
-    layers: int = model.get_total_num_hidden_layers()
-    heads: int = model.get_total_num_kv_heads()
-    size: int = model.get_head_size()
-    return 2 * layers * heads * size * width
+    return kv_values_per_token(model.hf_text_config) * int(width)
