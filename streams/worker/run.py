@@ -10,6 +10,7 @@ import uvloop
 
 from schemas.frames import prepare
 from schemas.metrics.endpoint import serve_endpoint
+from streams import request_totals
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
 from streams.ledger.sink import ClickHouseSink
@@ -24,6 +25,7 @@ from streams.worker.frontier import FrontierReader
 from streams.worker.health import Health
 from streams.worker.jobs import Jobs
 from streams.worker.metrics import WorkerMetrics
+from streams.worker.own_footprint import last_own_footprint, own_cpu, own_footprint_job
 from streams.worker.repairing import Repairs
 from streams.worker.settings import WorkerSettings
 from streams.worker.shell import Shell
@@ -42,7 +44,7 @@ def run_worker(settings: WorkerSettings) -> None:
     thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
     client = thread.submit(connect, settings.clickhouse).result()
     thread.submit(require_current, client).result()
-    metrics, health = WorkerMetrics.create(), Health()
+    metrics, health, own = WorkerMetrics.create(), Health(), own_cpu(settings)
     side = SideInputs()
     dead_letters = DeadLetterTopic(settings.kafka)
     check = open_trust(settings.node_registry)
@@ -52,6 +54,7 @@ def run_worker(settings: WorkerSettings) -> None:
         serve_endpoint(settings.metrics_port, metrics.registry, live=health.live, ready=health.ready)
 
     prepare()  # a second of Numba's loading that the first frame would pay
+    request_totals.prepare()
     uvloop.install()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -68,7 +71,7 @@ def run_worker(settings: WorkerSettings) -> None:
             durable=durable,
             metrics=metrics,
             thread=thread,
-            jobs=Jobs(chores(settings, client, repairs, metrics)),
+            jobs=Jobs([*chores(settings, client, repairs, metrics), own_footprint_job(own, sink, metrics)]),
             health=health,
             check=check,
         )
@@ -80,6 +83,7 @@ def run_worker(settings: WorkerSettings) -> None:
             worker.execute_from_commandline()
         finally:
             durable.give_up.set()
+            thread.submit(last_own_footprint, own, sink, metrics).result()
             thread.submit(client.close).result()
             thread.shutdown()
             side_reader.close()
