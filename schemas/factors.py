@@ -32,6 +32,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "lifetime": Kind("a", *FACTOR_LIMITS["lifetime"], "GPU"),
     "meter_device": Kind("1", 0.0, 1.0, "GPU"),
     "meter_generation": Kind("1", 0.0, 1.0, "GPU"),
+    "meter_host": Kind("1", 0.0, 1.0, "site"),
 }
 
 

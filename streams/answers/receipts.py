@@ -86,8 +86,9 @@ def make_receipt(
         "half_width_uj": int(request["half_width_uj"]),
         "confidence": 0.9,
         "host_uj": int(request["host_uj"]),
-        "carbon_g": {basis: _grams(lineage, basis) for basis in ("location", "market")},
+        "carbon_g": _grams(lineage["batches"]),
         "tier": request["tier"],
+        "tiers": _tiers(lineage["batches"]),
         "boundary": "narrow: accelerators by their meters; host apart, without PUE",
         "tokens": {
             name: int(request[f"{name}_tokens"])
@@ -102,10 +103,33 @@ def make_receipt(
     return receipt, lineage
 
 
-def _grams(lineage: dict[str, Any], basis: str) -> float | None:
-    """Grams of the batches' energy; None unless every batch has a factor of this basis."""
+def _tiers(batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What of the booked energy and its grams each tier stands for, the surest first; the parts sum to 1."""
+    energy_uj = sum(batch["share_uj"] for batch in batches)
+    found = []
+    for tier in sorted({batch["tier"] for batch in batches}, reverse=True):
+        mine = [batch for batch in batches if batch["tier"] == tier]
+        mine_uj = sum(batch["share_uj"] for batch in mine)
+        found.append(
+            {
+                "tier": tier,
+                "batches": len(mine),
+                "energy_uj": mine_uj,
+                "part": mine_uj / energy_uj if energy_uj else len(mine) / len(batches),
+                "carbon_g": _grams(mine),
+            }
+        )
+    return found
+
+
+def _grams(batches: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Grams of the batches' energy by both methods; None unless every batch has a factor of that basis."""
+    return {basis: _sum_of_grams(batches, basis) for basis in ("location", "market")}
+
+
+def _sum_of_grams(batches: list[dict[str, Any]], basis: str) -> float | None:
     grams = 0.0
-    for batch in lineage["batches"]:
+    for batch in batches:
         factor = next((one for one in batch["carbon"] if one["basis"] == basis), None)
         if factor is None:
             return None

@@ -16,7 +16,7 @@ from schemas.errors import DatabaseUnavailable
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-__all__ = ["RolledUp", "roll_up"]
+__all__ = ["TENANTS", "RolledUp", "Rollup", "roll_up"]
 
 # An hour with a batch stored since its last run, all of whose groups are sealed past its end. A group that fell
 # silent for good (nothing sealed in the hour's last ten minutes) does not hold it open.
@@ -24,21 +24,21 @@ DUE: Final = """
 SELECT stale.hour, last.run
 FROM (
     SELECT toStartOfHour(event_time) AS hour, max(stored_at) AS newest
-    FROM batches WHERE stored_at <= {as_of:DateTime64(3, 'UTC')} GROUP BY hour
+    FROM batches WHERE stored_at <= {{as_of:DateTime64(3, 'UTC')}} GROUP BY hour
 ) AS stale
 LEFT JOIN (
-    SELECT toDateTime(hour, 'UTC') AS hour, max(run) AS run, max(as_of) AS as_of FROM rollup_runs GROUP BY hour
+    SELECT toDateTime(hour, 'UTC') AS hour, max(run) AS run, max(as_of) AS as_of FROM {runs} GROUP BY hour
 ) AS last ON stale.hour = last.hour
 WHERE stale.newest > last.as_of
     AND stale.hour NOT IN (
         SELECT toStartOfHour(fromUnixTimestamp64Nano(until_ns - 1, 'UTC'))
         FROM (
             SELECT group_id, max(end_ns) AS until_ns
-            FROM batches WHERE stored_at <= {as_of:DateTime64(3, 'UTC')} GROUP BY group_id
+            FROM batches WHERE stored_at <= {{as_of:DateTime64(3, 'UTC')}} GROUP BY group_id
         )
         WHERE until_ns % 3600000000000 > 3000000000000
     )
-    AND stale.hour + INTERVAL 1 HOUR <= {as_of:DateTime64(3, 'UTC')}
+    AND stale.hour + INTERVAL 1 HOUR <= {{as_of:DateTime64(3, 'UTC')}}
 ORDER BY stale.hour
 """
 
@@ -84,6 +84,19 @@ MOST_HOURS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
+class Rollup:
+    """What is rolled up, and where its runs are remembered."""
+
+    runs: str
+    """Table of (hour, run, as_of)."""
+    write: str
+    """Statement that writes the rows of some hours: `hours_s` and their `runs`, all in [start, end), by `as_of`."""
+
+
+TENANTS: Final = Rollup(runs="rollup_runs", write=WRITE)
+
+
+@dataclass(frozen=True, slots=True)
 class RolledUp:
     """One hour's run."""
 
@@ -91,7 +104,7 @@ class RolledUp:
     run: int
 
 
-def roll_up(client: "Client", as_of: datetime) -> tuple[RolledUp, ...]:
+def roll_up(client: "Client", as_of: datetime, rollup: Rollup = TENANTS) -> tuple[RolledUp, ...]:
     """Roll up every closed hour that changed since its last run, from rows stored by `as_of`; returns them.
 
     `as_of` lies in the past, and every insert begun before it has ended: ten minutes are plenty. Two jobs at once
@@ -102,14 +115,16 @@ def roll_up(client: "Client", as_of: datetime) -> tuple[RolledUp, ...]:
     try:
         due = [
             RolledUp(hour.replace(tzinfo=UTC), last_run + 1)
-            for hour, last_run in client.query(DUE, parameters={"as_of": moment}).result_rows
+            for hour, last_run in client.query(
+                DUE.format(runs=rollup.runs), parameters={"as_of": moment}
+            ).result_rows
         ]
         while due:
             last = due[0].hour + timedelta(hours=MOST_HOURS)
             chunk = [one for one in due if one.hour < last]
-            _write(client, chunk, moment)
+            _write(client, rollup, chunk, moment)
             rows = [[one.hour, one.run, as_of] for one in chunk]
-            client.insert("rollup_runs", rows, column_names=["hour", "run", "as_of"])
+            client.insert(rollup.runs, rows, column_names=["hour", "run", "as_of"])
             done += chunk
             due = due[len(chunk) :]
     except (ClickHouseError, OSError) as error:
@@ -118,7 +133,7 @@ def roll_up(client: "Client", as_of: datetime) -> tuple[RolledUp, ...]:
     return tuple(done)
 
 
-def _write(client: "Client", chunk: list[RolledUp], moment: str) -> None:
+def _write(client: "Client", rollup: Rollup, chunk: list[RolledUp], moment: str) -> None:
     start, end = chunk[0].hour, chunk[-1].hour + timedelta(hours=1)
     parameters = {
         "hours_s": [round(one.hour.timestamp()) for one in chunk],
@@ -127,4 +142,4 @@ def _write(client: "Client", chunk: list[RolledUp], moment: str) -> None:
         "end": end.strftime("%Y-%m-%d %H:%M:%S.000"),
         "as_of": moment,
     }
-    client.command(WRITE, parameters=parameters)
+    client.command(rollup.write, parameters=parameters)

@@ -35,7 +35,13 @@ WITH
     ),
     valued AS (
         SELECT
-            line.tenant AS tenant, line.account AS account, line.load_id AS load_id, line.in_period AS in_period,
+            line.tenant AS tenant, line.account AS account, line.in_period AS in_period,
+            -- As pairs call what they move: a load, or an engine class's idle energy of an hour.
+            if(
+                line.account = 'idle',
+                concat('idle ', line.engine_class, ' ', formatDateTime(line.event_time, '%Y-%m-%dT%H')),
+                line.load_id
+            ) AS load_id,
             toInt128(line.energy_uj) AS uj, (toInt128(line.energy_uj) + line.host_uj) / 3.6e12 AS kwh,
             kwh * steps.pue_before * steps.location_before AS location_before,
             kwh * steps.pue_after * steps.location_after AS location_after,
@@ -62,7 +68,7 @@ FROM (
     INNER JOIN (
         SELECT load_id, sum(location_before) AS lb, sum(location_after) AS la, sum(market_before) AS mb,
             sum(market_after) AS ma, sum(embodied_before) AS eb, sum(embodied_after) AS ea
-        FROM valued WHERE account = 'cold_start' GROUP BY load_id
+        FROM valued WHERE account = 'cold_start' OR (account = 'idle' AND in_period) GROUP BY load_id
     ) AS load ON moved.load_id = load.load_id
 )
 GROUP BY tenant

@@ -14,7 +14,7 @@ __all__ = ["edge_error"]
 Floats = NDArray[np.float64]
 
 _LATE: Final = 1.3
-_PART: Final = 0.5
+_PART: Final = 0.6
 """What the two errors below are multiplied with, so that nine in ten windows of simulated engines (busy, idle, and
 changing between the two) lie inside 1.64 of them: steps of the counter are neither independent nor alike."""
 

@@ -241,5 +241,5 @@ def test_what_ships_is_complete_for_the_demo_and_names_its_sources():
     assert {"DE", "NO-NO2", "US-CA", "FR"} <= set(zones)
     assert all(one.resolution == "annual" and one.source and one.spread > 1 for one in zones.values())
     kinds = {one.kind for one in shipped_factors()}
-    assert kinds == set(KINDS) - {"meter_device", "meter_generation"}
+    assert kinds == set(KINDS) - {"meter_device", "meter_generation", "meter_host"}
     assert all(one.source and one.licence for one in shipped_factors())

@@ -1,13 +1,18 @@
 """Without a meter a batch may be estimated: marked, less sure, closed in itself, and replaced when data come."""
 
+import json
 from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jsonschema
 import numpy as np
 import pytest
 
 from schemas.iterations import IterationFrame
 from schemas.side_inputs import ModelVersion, Policy
+from streams.answers.receipts import make_receipt
 from streams.batch import ACCOUNTS, Batch
 from streams.booking import book
 from streams.ledger.books import read_books
@@ -17,11 +22,15 @@ from streams.side_inputs import SideInputs
 from streams.split import SplitRules
 from streams.windows import ClosedWindow, Group, Held, close_window
 from tests.builders import ENGINE, GROUP, SECOND, T0, decode_frame, descriptor, energy_frame
+from wattledger.factors import store_shipped
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 RULES = SplitRules()
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "schemas" / "receipts" / "receipt-v1.schema.json").read_text()
+)
 
 
 def side(policy: str = "", **changes: object) -> SideInputs:
@@ -46,20 +55,26 @@ def fitted(error: float = 0.02) -> SideInputs:
 
 
 def window(
-    *, metered: bool, requests: int = 3, iterations: int = 10, missing: Collection[int] = ()
+    *,
+    metered: bool,
+    at_s: float = 0.0,
+    requests: int = 3,
+    iterations: int = 10,
+    missing: Collection[int] = (),
 ) -> ClosedWindow:
     group = Group(GROUP, 0)
     frames: list[object] = [
         decode_frame(s, s + 0.5, sequence=n, requests=requests, iterations=iterations, context=4000)
-        for n, s in enumerate(np.arange(0, 6, 0.5))
+        for n, s in enumerate(at_s + np.arange(0, 6, 0.5))
         if n not in missing
     ]
     if metered:
-        frames += [energy_frame(s, s + 0.5, sequence=n) for n, s in enumerate(np.arange(0, 6, 0.5))]
+        frames += [energy_frame(s, s + 0.5, sequence=n) for n, s in enumerate(at_s + np.arange(0, 6, 0.5))]
     for offset, frame in enumerate(frames):
         held = Held(frame, offset, T0)
         (group.hold_iterations if isinstance(frame, IterationFrame) else group.hold_energy)(held)
-    return close_window(group, T0, T0 + 5 * SECOND, () if metered else (f"energy:{ENGINE}",))
+    start_ns = T0 + round(at_s) * SECOND
+    return close_window(group, start_ns, start_ns + 5 * SECOND, () if metered else (f"energy:{ENGINE}",))
 
 
 def booked_uj(batch: Batch) -> int:
@@ -148,3 +163,47 @@ def test_the_books_close_over_an_estimate_and_its_replacement(database: "Client"
         assert read_books(database).closes
         tier, metered_uj = database.query("SELECT tier, metered_uj FROM current_batches").result_rows[0]
         assert (tier, metered_uj) == (batch.tier, batch.metered_uj)
+
+
+def test_a_receipt_and_the_tenants_view_list_the_share_of_each_tier(database: "Client"):
+    """A request whose batches are of both tiers: the meter was lost for its second window."""
+    batches = [
+        book(window(metered=True), side(), RULES),
+        book(window(metered=False, at_s=5.0), side(), RULES),
+    ]
+    rows = {"ledger": ledger_table(batches), "raw_meter": meter_table(batches)}
+    ClickHouseSink(database).write(rows, batch_table(batches))
+    store_shipped(database)
+    (request, *_) = database.query(
+        "SELECT request_id, energy_uj, tier FROM receipts ORDER BY ordinal"
+    ).result_rows
+    receipt, _ = make_receipt(
+        database, request[0], tenant=None, issuer="lab", base_url="http://localhost",
+        issued_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+    jsonschema.validate(receipt, SCHEMA)
+    measured, estimated = receipt["tiers"]
+    assert (measured["tier"], measured["batches"], estimated["tier"], estimated["batches"]) == (3, 1, 2, 1)
+    assert receipt["tier"] == request[2] == 2
+    assert measured["energy_uj"] + estimated["energy_uj"] == receipt["energy_uj"] == request[1]
+    assert measured["part"] + estimated["part"] == pytest.approx(1.0)
+    for basis in ("location", "market"):
+        assert measured["carbon_g"][basis] + estimated["carbon_g"][basis] == pytest.approx(
+            receipt["carbon_g"][basis]
+        )
+    period = "start = '2023-11-14', end = '2023-11-15', as_of = '2299-12-31 23:59:59.999'"
+    views = {
+        view: database.query(
+            f"SELECT tier, sum(energy_uj), sum(location_g) FROM {view}({period}) GROUP BY tier ORDER BY tier"
+        ).result_rows
+        for view in ("tenant_tiers_between", "request_tiers_between")
+    }
+    for one, two in zip(*views.values(), strict=True):
+        assert one == pytest.approx(two)
+    booked = {batch.tier: batch.account_uj("request") for batch in batches}
+    assert {tier: uj for tier, uj, _ in views["tenant_tiers_between"]} == booked
+    ((whole,),) = database.query(
+        f"SELECT count() FROM (SELECT tenant, sum(part) AS whole FROM tenant_tiers_between({period}) "
+        "GROUP BY tenant, model) WHERE abs(whole - 1) < 1e-9"
+    ).result_rows
+    assert whole == 2

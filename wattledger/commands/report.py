@@ -19,6 +19,7 @@ from streams.answers.report_files import as_csv, as_json, as_parquet, write_csv
 from streams.answers.report_page import as_html, as_pdf
 from streams.answers.rollups import roll_up
 from streams.answers.statements import find_statement, issue_statement, statements
+from streams.carbon.rollups import roll_up_carbon
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
 from wattledger import settings
@@ -181,8 +182,9 @@ def _listed(client: "Client", tenant: str) -> bytes:
 
 
 def _roll_up(client: "Client") -> None:
-    done = roll_up(client, datetime.now(UTC) - SETTLED_AFTER)
-    click.echo(f"rolled up {len(done)} hours", err=True)
+    until = datetime.now(UTC) - SETTLED_AFTER
+    done, carbon = roll_up(client, until), roll_up_carbon(client, until)
+    click.echo(f"rolled up {len(done)} hours, and {len(carbon)} for carbon", err=True)
 
 
 def _write(content: bytes, out: Path | None, output_format: str) -> None:
