@@ -1,13 +1,20 @@
-"""Workers that break one rule of the protocol each: what the simulation must be able to find."""
+"""Workers, stores and repairs that break one rule each: what the simulation must be able to find."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from schemas.topics import ENERGY, ITERATIONS
 from streams.acks import AckQueue
-from streams.pipeline import Frontier
+from streams.pipeline import Frontier, Pipeline
+from streams.repair import SUPERSEDED
+from tests.protocol.repairs import causes
+from tests.protocol.store import Row, Sealed, Store
 from tests.protocol.worker import Worker
+from tests.protocol.worlds import Parts
 
-__all__ = ["MUTANTS"]
+__all__ = ["LATE_MUTANTS", "MUTANTS"]
+
+LOGS = frozenset({ITERATIONS, ENERGY})
 
 Position = tuple[str, int]
 
@@ -59,7 +66,7 @@ class KeepsItsState(Worker):
 
     def assign(self, partitions: frozenset[int]) -> None:
         """As before, where there was a before."""
-        kept = self.kept if hasattr(self, "kept") else None
+        kept: Pipeline | None = getattr(self, "kept", None)
         super().assign(partitions)
         if kept is not None:
             self.pipeline = kept
@@ -126,12 +133,37 @@ def _replace_queues(worker: Worker, kind: type[AckQueue]) -> None:
         queues[position] = kind(offset)
 
 
-MUTANTS: tuple[type[Worker], ...] = (
-    CommitsBeforeTheManifest,
-    WritesTheManifestFirst,
-    ForgetsTheGate,
-    KeepsItsState,
-    CommitsWhatWasHandedOver,
-    AcksOutOfOrder,
-    BelievesInOnce,
-)
+class TheLastToComeCounts(Store):
+    """Of two attempts at one revision, readers see the one that was stored last."""
+
+    def rank(self, sealed: Sealed, arrived: int) -> Row:
+        """By time of arrival."""
+        return (sealed.batch.revision, sealed.batch.closed_by == SUPERSEDED, arrived)
+
+
+def _late_frames_alone(store: Store) -> dict[str, frozenset[Row]]:
+    """Repairs that never look at what was written twice."""
+    found = {group: {one for one in asked if one[0] in LOGS} for group, asked in causes(store).items()}
+    return {group: frozenset(asked) for group, asked in found.items() if asked}
+
+
+MUTANTS: dict[str, Parts] = {
+    **{
+        worker.__name__: Parts(worker)
+        for worker in (
+            CommitsBeforeTheManifest,
+            WritesTheManifestFirst,
+            ForgetsTheGate,
+            KeepsItsState,
+            CommitsWhatWasHandedOver,
+            AcksOutOfOrder,
+            BelievesInOnce,
+        )
+    }
+}
+"""Found by schedules without late frames."""
+LATE_MUTANTS: dict[str, Parts] = {
+    "TheLastToComeCounts": Parts(store=TheLastToComeCounts, causes=_late_frames_alone),
+    "RepairsLateFramesAlone": Parts(causes=_late_frames_alone),
+}
+"""Found only where what a window is made of depends on when it is closed."""

@@ -1,56 +1,30 @@
 """Schedules: drawn from a seed, run to the end, judged, and shrunk to the fewest actions that still fail."""
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
-from tests.protocol.log import PARTITIONS, make_log
+from tests.protocol.repairs import crossed, figures
 from tests.protocol.store import Store
-from tests.protocol.worker import Broker, Insert, Worker, landed
+from tests.protocol.worlds import (
+    LATE_WEIGHTS,
+    SOUND,
+    WEIGHTS,
+    Action,
+    Parts,
+    act,
+    heal,
+    make_world,
+    repair_all,
+)
 
-__all__ = ["Action", "Failure", "Schedule", "draw", "failure_of", "shrink", "told"]
+__all__ = ["Failure", "Schedule", "draw", "failure_of", "shrink", "told"]
 
 LOGS = 48
 """Orders of arrival; each has one undisturbed run to compare with."""
 LENGTHS = (20, 40, 60, 90)
 """Actions in a schedule; the log is read to its end afterwards."""
-EVERYTHING = frozenset(range(PARTITIONS))
-
-Kind = Literal[
-    "deliver",
-    "deliver_again",
-    "take",
-    "advance",
-    "advance_unanswered",
-    "commit",
-    "crash",
-    "rebalance",
-    "write_off",
-    "land",
-]
-WEIGHTS: dict[Kind, int] = {
-    "deliver": 32,
-    "deliver_again": 3,
-    "take": 12,
-    "advance": 32,
-    "advance_unanswered": 5,
-    "commit": 8,
-    "crash": 3,
-    "rebalance": 3,
-    "write_off": 2,
-    "land": 3,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One step of one of two workers; what it means depends on the state, and it may mean nothing."""
-
-    kind: Kind
-    worker: int
-    argument: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +33,7 @@ class Schedule:
 
     log_seed: int
     late: bool
-    """Whether frames come later than their windows wait: then only the books are compared."""
+    """Whether frames come later than their windows wait: then what repairs make of it is compared."""
     actions: tuple[Action, ...]
 
 
@@ -71,60 +45,53 @@ class Failure:
     why: str
 
 
-@dataclass(slots=True)
-class World:
-    """Two workers, a broker, a store, and inserts of workers that were written off."""
-
-    broker: Broker
-    store: Store
-    workers: list[Worker]
-    late: bool
-    adrift: list[Insert] = field(default_factory=list)
-
-
-WorkerFactory = Callable[[Broker, Store], Worker]
-
-
 def draw(seed: int, *, late: bool = False) -> Schedule:
     """A schedule from a seed."""
     rng = random.Random(seed)
-    kinds = rng.choices(list(WEIGHTS), list(WEIGHTS.values()), k=rng.choice(LENGTHS))
+    weights = LATE_WEIGHTS if late else WEIGHTS
+    kinds = rng.choices(list(weights), list(weights.values()), k=rng.choice(LENGTHS))
     actions = [Action(kind, rng.randrange(2), rng.randrange(1 << 16)) for kind in kinds]
     return Schedule(rng.randrange(LOGS), late, tuple(actions))
 
 
 @cache
-def undisturbed(log_seed: int) -> dict[Any, Any]:
-    """What a reader sees after one worker read the whole log in peace."""
-    broker, store = Broker(make_log(log_seed)), Store()
-    worker = Worker(broker, store)
-    worker.assign(EVERYTHING)
-    while worker.finish():
-        pass
-    assert not store.open_batches()
-    return store.visible()
+def undisturbed(log_seed: int) -> Store:
+    """The store after one worker read the whole log in peace."""
+    world = make_world(log_seed, SOUND, late=False)
+    heal(world)
+    assert not world.store.open_batches()
+    return world.store
 
 
-def failure_of(schedule: Schedule, make: WorkerFactory = Worker) -> Failure | None:
+@cache
+def _expected(log_seed: int, *, late: bool) -> dict[Any, Any]:
+    """What readers see of it: row for row, or, where frames came late, whatever can be added up."""
+    store = undisturbed(log_seed)
+    return figures(store) if late else store.visible()
+
+
+def failure_of(schedule: Schedule, parts: Parts = SOUND) -> Failure | None:
     """Run a schedule to its end; None if the store is the undisturbed one."""
-    broker, store = Broker(make_log(schedule.log_seed, late=schedule.late)), Store()
-    world = World(broker, store, [make(broker, store), make(broker, store)], schedule.late)
-    world.workers[0].assign(EVERYTHING)
+    world = make_world(schedule.log_seed, parts, late=schedule.late)
+    store = world.store
     try:
         for action in schedule.actions:
-            _act(world, action)
-        _heal(world)
+            act(world, action)
+        heal(world)
+        if schedule.late:
+            repair_all(world)
+        else:
+            assert not (odd := crossed(world.store)), f"written twice, of different frames: {odd}"
     except AssertionError as error:
         return Failure(schedule, f"{type(error).__name__}: {error}")
     if open_batches := store.open_batches():
         return Failure(schedule, f"books do not close: {open_batches[:3]}")
     if twice := store.overlaps():
         return Failure(schedule, f"time booked twice: {twice[:3]}")
-    if forgotten := store.forgotten(broker.log):
+    if forgotten := store.forgotten(world.broker.log):
         return Failure(schedule, f"frames neither booked nor recorded as late: {forgotten[:3]}")
-    if schedule.late:
-        return None
-    expected, found = undisturbed(schedule.log_seed), store.visible()
+    expected = _expected(schedule.log_seed, late=schedule.late)
+    found = figures(store) if schedule.late else store.visible()
     if expected == found:
         return None
     missing = [key for key in expected if key not in found]
@@ -135,83 +102,11 @@ def failure_of(schedule: Schedule, make: WorkerFactory = Worker) -> Failure | No
     return Failure(schedule, f"missing {missing[:3]}; extra {extra[:3]}; different {other[:3]}")
 
 
-def _act(world: World, action: Action) -> None:
-    members = [worker for worker in world.workers if worker.partitions] or world.workers
-    worker = members[action.worker % len(members)]
-    match action.kind:
-        case "deliver":
-            positions = sorted(worker.at) if worker.pipeline is not None else []
-            if positions:
-                chosen = positions[action.argument % len(positions)]
-                worker.deliver(chosen, 1 + action.argument // 16 % 12)
-        case "deliver_again":
-            worker.deliver_again()
-        case "take":
-            worker.most_windows = 1 + action.argument % 4
-            worker.take()
-        case "advance" | "advance_unanswered":
-            worker.advance(answered=action.kind == "advance")
-        case "commit":
-            worker.commit()
-        case _:
-            _shake(world, worker, action)
-
-
-def _shake(world: World, worker: Worker, action: Action) -> None:
-    """What changes who reads which partition."""
-    match action.kind:
-        case "crash":
-            worker.revoke()
-            _spread(world, action)
-        case "rebalance":
-            for each in world.workers:
-                _finish_or_give_up(world, each, finish=bool(action.argument & 1))
-            _spread(world, action)
-        case "write_off":
-            adrift = worker.revoke()
-            if adrift is not None:
-                world.adrift.append(adrift)
-            _spread(world, action)
-        case "land":
-            if world.adrift:
-                # Frozen in mid-insert, taken for dead, and awake again after another booked the same windows from
-                # more frames: the one thing that only a transaction would keep out (docs/operations/faults.md).
-                manifest = bool(action.argument & 1) and not world.late
-                landed(world.store, world.adrift.pop(), manifest=manifest)
-
-
-def _finish_or_give_up(world: World, worker: Worker, *, finish: bool) -> None:
-    """A rebalance waits for the insert under way, which succeeds or is given up."""
-    if finish and worker.inserting is not None:
-        worker.insert_data(answered=True)
-        worker.insert_manifest(answered=True)
-    worker.revoke()
-
-
-def _spread(world: World, action: Action) -> None:
-    """Give all partitions to the group's members anew: eager rebalancing."""
-    for each in world.workers:
-        each.revoke()
-    one = frozenset(p for p in EVERYTHING if (action.argument >> (4 + p)) & 1)
-    world.workers[0].assign(one)
-    world.workers[1].assign(EVERYTHING - one)
-
-
-def _heal(world: World) -> None:
-    """Nothing happens any more: everything is read, written and committed."""
-    for insert in world.adrift:
-        landed(world.store, insert, manifest=not world.late)
-    world.adrift = []
-    moved = True
-    while moved:
-        moved = sum(worker.finish() for worker in world.workers) > 0  # all of them, every time
-
-
-def shrink(failure: Failure, make: WorkerFactory = Worker) -> Failure:
+def shrink(failure: Failure, parts: Parts = SOUND) -> Failure:
     """A failing schedule from which no action can be left out."""
     size = max(1, len(failure.schedule.actions) // 2)
     while True:
-        smaller = _without_some(failure, size, make)
+        smaller = _without_some(failure, size, parts)
         if smaller is not None:
             failure = smaller
             size = min(size, max(1, len(failure.schedule.actions) // 2))
@@ -221,11 +116,11 @@ def shrink(failure: Failure, make: WorkerFactory = Worker) -> Failure:
             size //= 2
 
 
-def _without_some(failure: Failure, size: int, make: WorkerFactory) -> Failure | None:
+def _without_some(failure: Failure, size: int, parts: Parts) -> Failure | None:
     actions = failure.schedule.actions
     for begin in range(0, len(actions), size):
         rest = replace(failure.schedule, actions=actions[:begin] + actions[begin + size :])
-        found = failure_of(rest, make)
+        found = failure_of(rest, parts)
         if found is not None:
             return found
     return None

@@ -10,11 +10,12 @@ from schemas.topics import ENERGY, ITERATIONS
 from streams.batch import ACCOUNTS, Batch
 from streams.booking import book
 from streams.pipeline import Frontier, SealedWindow, Work
+from streams.repair import SUPERSEDED
 from streams.split import SplitRules
 from streams.windows import ClosedWindow
 from tests.protocol.log import Log, side_inputs
 
-__all__ = ["Rows", "Store", "rows_of"]
+__all__ = ["SPLIT", "Keyed", "Row", "Rows", "Sealed", "Store", "booked", "key_of", "laid_out", "rows_of"]
 
 Row = tuple[Any, ...]
 SPLIT = SplitRules()
@@ -36,7 +37,7 @@ class Sealed:
     frames: frozenset[Row]
 
 
-class _Keyed:
+class Keyed:
     """A closed window by what it was made of: booking it again gives the same rows."""
 
     __slots__ = ("closed", "key")
@@ -56,16 +57,21 @@ class _Keyed:
         )
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Keyed) and self.key == other.key
+        return isinstance(other, Keyed) and self.key == other.key
 
     def __hash__(self) -> int:
         return hash(self.key)
 
 
 @cache
-def _booked(keyed: _Keyed) -> tuple[Batch, Mapping[tuple[str, Row], Row]]:
+def booked(keyed: Keyed) -> tuple[Batch, Mapping[tuple[str, Row], Row]]:
     batch = book(keyed.closed, side_inputs(), SPLIT)
-    name = (batch.batch_id, batch.inputs)
+    return batch, laid_out(batch)
+
+
+def laid_out(batch: Batch) -> dict[tuple[str, Row], Row]:
+    """The batch's rows of `ledger` and `raw_meter`: key and content of each."""
+    name = (batch.batch_id, batch.inputs, batch.revision)
     data: dict[tuple[str, Row], Row] = {}
     for line in batch.accounts:
         if line.energy_uj or line.host_uj:
@@ -85,7 +91,12 @@ def _booked(keyed: _Keyed) -> tuple[Batch, Mapping[tuple[str, Row], Row]]:
             )
     for one in batch.meters:
         data["raw_meter", (*name, one.meter.meter_id, one.meter.epoch)] = (one.left, one.right)
-    return batch, data
+    return data
+
+
+def key_of(batch: Batch) -> Row:
+    """The sorting key of `batches`: of two attempts at one revision neither erases the other."""
+    return (batch.group_id, batch.start_ns, batch.batch_id, batch.revision, batch.inputs)
 
 
 def rows_of(work: Work) -> Rows:
@@ -93,11 +104,11 @@ def rows_of(work: Work) -> Rows:
     data: dict[tuple[str, Row], Row] = {}
     manifest: dict[Row, Sealed] = {}
     for closed in work.windows:
-        batch, rows = _booked(_Keyed(closed))
+        batch, rows = booked(Keyed(closed))
         data.update(rows)
         frames = {(ITERATIONS, one.frame.incarnation, one.frame.sequence) for one in closed.iterations}
         frames |= {(ENERGY, one.frame.incarnation, one.frame.sequence) for one in closed.energy}
-        manifest[batch.group_id, batch.start_ns, batch.batch_id] = Sealed(batch, frozenset(frames))
+        manifest[key_of(batch)] = Sealed(batch, frozenset(frames))
     for letter in work.dead_letters:
         at = letter.message
         data["dead_letters", (at.topic, at.partition, at.offset)] = (letter.reason, at.value)
@@ -117,9 +128,26 @@ class Store:
     manifest: dict[Row, Sealed] = field(default_factory=dict)
 
     @property
+    def current(self) -> list[Sealed]:
+        """What readers see: each batch's highest revision, and of several attempts the one that ranks highest."""
+        best: dict[str, Sealed] = {}
+        for arrived, sealed in enumerate(self.manifest.values()):
+            known = best.get(sealed.batch.batch_id)
+            if known is None or self.rank(sealed, arrived) > self.rank(known, -1):
+                best[sealed.batch.batch_id] = sealed
+        return [one for one in best.values() if one.batch.closed_by != SUPERSEDED]
+
+    @property
     def batches(self) -> list[Batch]:
-        """Every sealed batch."""
-        return [sealed.batch for sealed in self.manifest.values()]
+        """Every batch that readers see."""
+        return [sealed.batch for sealed in self.current]
+
+    def rank(self, sealed: Sealed, arrived: int) -> Row:
+        """The order of `batches_as_of`: nothing in it is of the time of arrival."""
+        del arrived
+        batch = sealed.batch
+        frames = batch.iteration_frames + batch.energy_frames
+        return (batch.revision, batch.closed_by == SUPERSEDED, frames, batch.inputs)
 
     def insert_data(self, rows: Rows) -> None:
         """Everything but the manifest."""
@@ -134,10 +162,11 @@ class Store:
     def frontier(self, partitions: Iterable[int], positions: Mapping[tuple[str, int], int]) -> Frontier:
         """What a worker that resumes at `positions` is told; as `streams.ledger.frontier` asks the database."""
         wanted = frozenset(partitions)
-        here = {batch.group_id for batch in self.batches if batch.partition in wanted}
+        written = [sealed.batch for sealed in self.manifest.values()]
+        here = {batch.group_id for batch in written if batch.partition in wanted}
         sealed = {group: end_ns for group, end_ns in self.sealed_until_ns().items() if group in here}
         replayable: dict[str, list[SealedWindow]] = {}
-        for batch in self.batches:
+        for batch in written:
             if batch.partition not in wanted:
                 continue
             last_iteration, last_energy = batch.iteration_offsets[1], batch.energy_offsets[1]
@@ -155,22 +184,24 @@ class Store:
     def sealed_until_ns(self) -> dict[str, int]:
         """By group: the end of its last sealed window."""
         sealed: dict[str, int] = {}
-        for batch in self.batches:
+        for one in self.manifest.values():
+            batch = one.batch
             sealed[batch.group_id] = max(sealed.get(batch.group_id, 0), batch.end_ns)
         return sealed
 
     def visible(self) -> dict[Any, Any]:
         """What a reader sees: sealed batches with their rows, and what is no batch."""
-        sealed = {(batch.batch_id, batch.inputs) for batch in self.batches}
+        current = self.current
+        sealed = {(one.batch.batch_id, one.batch.inputs, one.batch.revision) for one in current}
         rows: dict[Any, Any] = {
             key: content
             for key, content in self.data.items()
             if key[0] in ("loads", "dead_letters")
-            or (key[0] in ("ledger", "raw_meter") and key[1][:2] in sealed)
+            or (key[0] in ("ledger", "raw_meter") and key[1][:3] in sealed)
         }
-        for key, one in self.manifest.items():
+        for one in current:
             batch = one.batch
-            rows["batches", key] = (
+            rows["batches", key_of(batch)] = (
                 batch.metered_uj,
                 batch.account_uj("unobserved"),
                 batch.iteration_offsets,
@@ -188,12 +219,13 @@ class Store:
         booked: dict[Row, int] = {}
         for (table, key), content in self.data.items():
             if table == "ledger":
-                booked[key[:3]] = booked.get(key[:3], 0) + content[0]
+                booked[key[:4]] = booked.get(key[:4], 0) + content[0]
         return [
             f"{batch.group_id}@{batch.start_ns}: {account} {found} of {batch.account_uj(account)} µJ"
             for batch in self.batches
             for account in ACCOUNTS
-            if (found := booked.get((batch.batch_id, batch.inputs, account), 0)) != batch.account_uj(account)
+            if (found := booked.get((batch.batch_id, batch.inputs, batch.revision, account), 0))
+            != batch.account_uj(account)
         ]
 
     def overlaps(self) -> list[str]:
@@ -208,7 +240,7 @@ class Store:
     def forgotten(self, log: Log) -> list[str]:
         """Frames that lie in a sealed window which does not know them, and that are not recorded as late."""
         windows: dict[str, list[Sealed]] = {}
-        for sealed in self.manifest.values():
+        for sealed in self.current:
             windows.setdefault(sealed.batch.group_id, []).append(sealed)
         return [
             f"{at} of {frame.group_id} from {frame.start_ns}"
