@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from streams import request_totals
 from streams.batch import AccountLine, Batch, RequestLines
 from streams.ledger.tables import arrow_schema
-from streams.request_totals import request_totals
 
-__all__ = ["batch_table", "ledger_table", "meter_table"]
+__all__ = ["batch_table", "ledger_table", "meter_table", "prepare"]
 
 BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "batch_id": lambda b: b.batch_id,
@@ -40,6 +40,7 @@ BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "gap_ns": lambda b: b.gap_ns,
     "gap_causes": lambda b: list(b.gap_causes),
     "busy_ns": lambda b: b.busy_ns,
+    "held_ns": lambda b: sum(int(lines.held_ns.sum()) for lines in b.requests),
     "unmetered_ns": lambda b: b.unmetered_ns,
     "iterations": lambda b: sum(len(lines.window.iteration_share) for lines in b.requests),
     "batch_size": lambda b: sum(len(lines.energy_uj) for lines in b.requests),
@@ -69,6 +70,12 @@ BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "edge_error": lambda b: b.edge_error,
     "attempt": lambda b: b.inputs,
 }
+
+
+def prepare() -> None:
+    """Do now what the first rows would wait for: Numba's compilation, and the search for pandas, by pyarrow."""
+    request_totals.prepare()
+    batch_table([])
 
 
 def batch_table(batches: Sequence[Batch]) -> pa.Table:
@@ -169,7 +176,9 @@ def _request_rows(booked: Sequence[_Booked]) -> pa.Table:
         columns[name] = np.concatenate([read_lines(lines) for _, lines in booked])
     columns["model_loadings"] = _lists(np.concatenate([lines.model_loadings_uj for _, lines in booked]))
     columns["term_shares"] = _lists(np.concatenate([lines.term_shares for _, lines in booked]))
-    totals = [request_totals(lines.window, batch.start_ns, batch.end_ns) for batch, lines in booked]
+    totals = [
+        request_totals.request_totals(lines.window, batch.start_ns, batch.end_ns) for batch, lines in booked
+    ]
     for name in totals[0]:
         columns[name] = np.concatenate([of[name] for of in totals])
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)

@@ -10,7 +10,7 @@ import uvloop
 
 from schemas.frames import prepare
 from schemas.metrics.endpoint import serve_endpoint
-from streams import request_totals
+from streams.ledger import rows
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
 from streams.ledger.sink import ClickHouseSink
@@ -54,7 +54,7 @@ def run_worker(settings: WorkerSettings) -> None:
         serve_endpoint(settings.metrics_port, metrics.registry, live=health.live, ready=health.ready)
 
     prepare()  # a second of Numba's loading that the first frame would pay
-    request_totals.prepare()
+    rows.prepare()
     uvloop.install()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
