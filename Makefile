@@ -100,6 +100,9 @@ test-gpu:  ## the measured model against transformers' Llama, on CPU (6 GB once,
 	@tools/vllm-env
 	@.cache/vllm-venv/bin/python -m pytest -c tests/vllm/pytest.ini --rootdir . tests/gpu/test_torch_model.py
 
+bench-carbon: setup  ## one tenant's month of grams over a fleet, from rollups (one minute)
+	@tools/uv run --frozen --all-extras python -m benchmarks.carbon
+
 bench-stream: setup  ## one worker core from Kafka bytes to durable rows, beside a plain consumer; latency (6 min)
 	@tools/uv run --frozen --all-extras python -m benchmarks.stream
 
