@@ -17,8 +17,8 @@ _LATE: Final = 1.3
 _PART: Final = 0.6
 """What the two errors below are multiplied with, so that nine in ten windows of simulated engines (busy, idle, and
 changing between the two; single iterations that scatter) lie inside 1.64 of them: steps of the counter are neither
-independent nor alike. Samples that knew nothing of their neighbours would need a _PART of 1; an iteration as long as
-the sample makes them alike."""
+independent nor alike. Samples that knew nothing of their neighbours would need a _PART of 1; an iteration as long
+as the sample makes them alike."""
 
 
 def edge_error(intervals: Sequence[MeterInterval], sensor: Sensor) -> float:
