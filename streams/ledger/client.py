@@ -91,6 +91,8 @@ def _connect_server(dsn: str, send_receive_timeout_s: int) -> "Client":
     try:
         client = clickhouse_connect.get_client(
             dsn=bare,
+            # The driver reads the port, not the scheme: https at another port than 8443 would go out in the clear.
+            interface=parts.scheme,
             settings=SETTINGS,
             connect_timeout=CONNECT_TIMEOUT_S,
             send_receive_timeout=send_receive_timeout_s,

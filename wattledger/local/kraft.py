@@ -7,7 +7,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,8 +130,17 @@ class Cluster:
 
 
 @contextmanager
-def cluster(brokers: int = 1, *, env: Mapping[str, str] = os.environ) -> Iterator[Cluster]:
+def cluster(
+    brokers: int = 1,
+    *,
+    env: Mapping[str, str] = os.environ,
+    properties: Mapping[str, str] | None = None,
+    format_arguments: Sequence[str] = (),
+) -> Iterator[Cluster]:
     """Run `brokers` Kafka brokers for the duration of the block.
+
+    properties: the brokers' own, over ours; `{port}` and `{controller}` in one stand for the node's two ports.
+    format_arguments: more for the storage tool, such as users that exist from the start (`--add-scram`).
 
     Raises BrokerUnavailable with what was tried: no Java, no Maven, or a broker that does not start.
     """
@@ -145,7 +154,8 @@ def cluster(brokers: int = 1, *, env: Mapping[str, str] = os.environ) -> Iterato
             directory = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="wattledger-kafka-", ignore_cleanup_errors=True)
             )
-            running = Cluster(_prepare(brokers, Path(directory), (path, *JVM), jars))
+            more = More(dict(properties or {}), tuple(format_arguments))
+            running = Cluster(_prepare(brokers, Path(directory), (path, *JVM), jars, more))
             stack.callback(running.end_all)
             try:
                 running.start_all()
@@ -158,7 +168,17 @@ def cluster(brokers: int = 1, *, env: Mapping[str, str] = os.environ) -> Iterato
         yield running
 
 
-def _prepare(brokers: int, directory: Path, java_command: tuple[str, ...], jars: Path) -> tuple[Node, ...]:
+@dataclass(frozen=True, slots=True)
+class More:
+    """What a caller adds to a cluster's configuration."""
+
+    properties: Mapping[str, str]
+    format_arguments: tuple[str, ...]
+
+
+def _prepare(
+    brokers: int, directory: Path, java_command: tuple[str, ...], jars: Path, more: More
+) -> tuple[Node, ...]:
     """Write every broker's properties and format its storage."""
     (directory / "log4j2.properties").write_text(LOGGING)
     logging_option = f"-Dlog4j2.configurationFile={directory / 'log4j2.properties'}"
@@ -174,10 +194,14 @@ def _prepare(brokers: int, directory: Path, java_command: tuple[str, ...], jars:
         home = directory / str(number)
         home.mkdir()
         properties = home / "server.properties"
-        settings = _properties(number, brokers, ports[number], ports[brokers + number], voters, home / "data")
+        port, controller = ports[number], ports[brokers + number]
+        settings = _properties(number, brokers, port, controller, voters, home / "data")
+        for key, value in more.properties.items():
+            settings[key] = value.replace("{port}", str(port)).replace("{controller}", str(controller))
         properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         nodes.append(Node(number, ports[number], home, (*base, "kafka.Kafka", str(properties))))
         tool = (*base, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties))
+        tool = (*tool, *more.format_arguments)
         with nodes[-1].log_path.open("ab") as output:
             formatting.append(spawn(tool, output=output))
     for node, process in zip(nodes, formatting, strict=True):
