@@ -24,6 +24,7 @@ from streams.split import SplitRules
 from streams.windows import ClosedWindow
 from streams.worker.epochs import ModelEpochs
 from streams.worker.metrics import WorkerMetrics
+from streams.worker.spans import OpenSpan, no_span
 
 __all__ = ["Durable"]
 
@@ -46,6 +47,7 @@ class Durable:
     publish_dead_letters: Callable[[tuple[DeadLetter, ...]], None]
     turned: Callable[[], None]
     """Told before each try: a database that is away is no standstill of ours."""
+    span: OpenSpan = no_span
     give_up: threading.Event = field(default_factory=threading.Event)
     """Set while partitions are taken away or the worker stops: a database that is away is not waited for."""
 
@@ -54,12 +56,15 @@ class Durable:
 
         An epoch at a time: the windows of one are in the ledger before a later one's model is fitted on them.
         """
-        with self.metrics.flush_seconds.time():
+        sizes = {"windows": len(work.windows), "dead_letters": len(work.dead_letters)}
+        with self.metrics.flush_seconds.time(), self.span("flush", sizes):
             for windows in self.epochs.in_order(work.windows):
-                if not self._persist(partial(self._book, windows)):
+                with self.span("book", {"windows": len(windows)}):
+                    if not self._persist(partial(self._book, windows)):
+                        return False
+            with self.span("record", {}):
+                if not self._persist(partial(self._record, work)):
                     return False
-            if not self._persist(partial(self._record, work)):
-                return False
         self._count(work)
         return True
 
