@@ -99,8 +99,9 @@ def test_what_its_node_signed_is_booked_and_nothing_else(
         assert books_of(client).closes
         assert books_of(client).total.unobserved_uj == 0
         found = client.query(
-            "SELECT reason, count() FROM dead_letters FINAL WHERE key = {key:String} GROUP BY reason",
-            parameters={"key": victim.key.decode()},
+            "SELECT reason, count() FROM dead_letters FINAL WHERE topic = {topic:String} AND key = {key:String} "
+            "GROUP BY reason",
+            parameters={"topic": ENERGY, "key": victim.key.decode()},
         ).result_rows
     assert dict(found) == dict.fromkeys(forged, 1)
     said = [json.loads(line)["message"] for line in running.log.read_text().splitlines()]
