@@ -1,6 +1,7 @@
 """Creates the topics that schemas/topics declares, and checks the ones that exist against the declaration."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -10,7 +11,7 @@ from schemas.errors import BrokerUnavailable
 from schemas.kafka_address import client_settings, servers_of
 from schemas.topics import TOPICS, Topic
 
-__all__ = ["TopicState", "check_topics", "create_topics"]
+__all__ = ["TopicState", "check_topics", "create_topics", "differences", "in_sync"]
 
 TIMEOUT_S = 20.0
 
@@ -44,7 +45,7 @@ def create_topics(
                 topic.name,
                 num_partitions=partitions if partitions and topic.partitions > 1 else topic.partitions,
                 replication_factor=factor,
-                config=dict(topic.config),
+                config=dict(topic.config) | in_sync(factor),
             )
             for topic in TOPICS
             if topic.name not in metadata.topics
@@ -103,11 +104,29 @@ def check_topics(bootstrap: str) -> list[TopicState]:
             states.append(TopicState(topic, 0, 0, ("missing: run `wattledger topics create`",)))
             continue
         actual = {name: entry.value for name, entry in configs[topic.name].items()}
-        differences = tuple(
-            f"{name} is {actual.get(name)}, declared {value}: kafka-configs.sh --alter --add-config {name}={value}"
-            for name, value in topic.config.items()
-            if actual.get(name) != value
-        )
         replicas = len(found.partitions[0].replicas)
-        states.append(TopicState(topic, len(found.partitions), replicas, differences))
+        states.append(
+            TopicState(topic, len(found.partitions), replicas, differences(topic, actual, replicas))
+        )
     return states
+
+
+def in_sync(replicas: int) -> dict[str, str]:
+    """With three replicas, `acks=all` must mean two of them; with fewer, it would stop at the first broker lost."""
+    return {"min.insync.replicas": "2"} if replicas >= 3 else {}
+
+
+def differences(topic: Topic, actual: Mapping[str, str | None], replicas: int) -> tuple[str, ...]:
+    """What of a topic's configuration is not as declared, each with the fix."""
+    change = "kafka-configs.sh --alter --add-config"
+    found = [
+        f"{name} is {actual.get(name)}, declared {value}: {change} {name}={value}"
+        for name, value in topic.config.items()
+        if actual.get(name) != value
+    ]
+    found += [
+        f"{name} is {actual.get(name)}, and acks=all is then one broker's word: {change} {name}={value}"
+        for name, value in in_sync(replicas).items()
+        if int(actual.get(name) or 1) < int(value)
+    ]
+    return tuple(found)

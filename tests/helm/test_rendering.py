@@ -77,3 +77,10 @@ def test_an_older_kubernetes_is_refused_by_name() -> None:
 def test_the_charts_own_unit_tests_pass() -> None:
     done = tool("helm-unittest", "--strict", CHART)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("name", ["vllm-deployment", "sglang-deployment"])
+def test_the_recipes_for_engines_are_manifests(version: str, name: str) -> None:
+    status, said = validate(version, CHART / "examples" / f"{name}.yaml")
+    assert status == 0, said
