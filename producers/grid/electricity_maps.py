@@ -80,10 +80,11 @@ class ElectricityMaps:
     token: str
     fetch: Fetch
     name: str = "electricity-maps"
+    base: str = BASE
 
     def intensities(self, zone: str, from_ns: int, to_ns: int, now_ns: int) -> Sequence[GridIntensity]:
         """See `Source`."""
         start, end = (datetime.fromtimestamp(ns / 1e9, UTC).isoformat() for ns in (from_ns, to_ns))
         query = urlencode({"zone": zone, "start": start, "end": end})
-        body = self.fetch(f"{BASE}/v3/carbon-intensity/past-range?{query}", {"auth-token": self.token})
+        body = self.fetch(f"{self.base}/v3/carbon-intensity/past-range?{query}", {"auth-token": self.token})
         return parse_electricity_maps(body, now_ns)

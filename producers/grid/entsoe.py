@@ -176,6 +176,7 @@ class Entsoe:
     fetch: Fetch
     domains: Mapping[str, str]
     name: str = "entso-e"
+    base: str = BASE
 
     def intensities(self, zone: str, from_ns: int, to_ns: int, now_ns: int) -> Sequence[GridIntensity]:
         """See `Source`."""
@@ -186,4 +187,4 @@ class Entsoe:
         start, end = (datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y%m%d%H%M") for ns in (from_ns, to_ns))
         query = {"documentType": "A75", "processType": "A16", "in_Domain": self.domains[zone]}
         query |= {"periodStart": start, "periodEnd": end, "securityToken": self.token}
-        return parse_entsoe(self.fetch(f"{BASE}?{urlencode(query)}", {}), zone, now_ns)
+        return parse_entsoe(self.fetch(f"{self.base}?{urlencode(query)}", {}), zone, now_ns)

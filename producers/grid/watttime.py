@@ -74,12 +74,13 @@ class WattTime:
     fetch: Fetch
     regions: Mapping[str, str]
     name: str = "watttime"
+    base: str = BASE
 
     def intensities(self, zone: str, from_ns: int, to_ns: int, now_ns: int) -> Sequence[GridIntensity]:
         """See `Source`; a login for each call, since tokens last half an hour."""
         login = b64encode(f"{self.user}:{self.password}".encode()).decode()
         answer = parse_json(
-            self.fetch(f"{BASE}/login", {"Authorization": f"Basic {login}"}), "WattTime login"
+            self.fetch(f"{self.base}/login", {"Authorization": f"Basic {login}"}), "WattTime login"
         )
         token = answer.get("token")
         if not isinstance(token, str) or not token:
@@ -87,5 +88,5 @@ class WattTime:
         start, end = (datetime.fromtimestamp(ns / 1e9, UTC).isoformat() for ns in (from_ns, to_ns))
         region = self.regions.get(zone, zone)
         query = urlencode({"region": region, "start": start, "end": end, "signal_type": "co2_moer"})
-        body = self.fetch(f"{BASE}/v3/historical?{query}", {"Authorization": f"Bearer {token}"})
+        body = self.fetch(f"{self.base}/v3/historical?{query}", {"Authorization": f"Bearer {token}"})
         return parse_watttime(body, zone, now_ns)

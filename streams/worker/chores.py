@@ -1,4 +1,4 @@
-"""The jobs that every worker does for its partitions: cold starts, repairs, reconciliation."""
+"""The jobs that every worker does for its partitions: cold starts, repairs, factors, reconciliation."""
 
 import logging
 import time
@@ -10,6 +10,7 @@ from streams.ledger.reconcile import coverage, reconcile, reconciliation_table
 from streams.ledger.residency import write_residency
 from streams.ledger.tables import arrow_schema
 from streams.ledger.transfers import write_transfers
+from streams.worker.factor_topics import factors_job
 from streams.worker.jobs import Job, Scope
 from streams.worker.metrics import WorkerMetrics
 from streams.worker.repairing import Repairs, repair
@@ -102,6 +103,7 @@ def chores(settings: WorkerSettings, client: "Client", repairs: Repairs, metrics
     return [
         Job("cold-start transfers", settings.transfers_interval_s, move_cold_starts),
         Job("repair", settings.repair_interval_s, repair_what_came_late),
+        factors_job(client, settings.kafka),
         Job("idle residency", settings.residency_interval_s, share_idle_hours),
         Job("reconciliation", settings.reconcile_interval_s, reconcile_closed_hours),
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from prometheus_client import start_http_server
 
+from producers.grid import electricity_maps, entsoe, watttime
 from producers.grid.contract import Source
 from producers.grid.domains import EIC
 from producers.grid.electricity_maps import ElectricityMaps
@@ -28,8 +29,8 @@ from streams.carbon.rows import read_intensities as stored_intensities
 from streams.carbon.store import refuse_overlaps, store_factors
 from streams.ledger import migrations
 from streams.ledger.client import connect
+from streams.worker.factor_topics import sync_factors
 from wattledger import settings
-from wattledger.factor_topics import sync_factors
 from wattledger.factors import store_shipped
 from wattledger.logs import begin_logging
 
@@ -157,6 +158,7 @@ def poll_command(
     """Ask a source and publish what it says to wattledger.grid.v1; exit status 1 if a zone brought nothing.
 
     Secrets come from the environment: ELECTRICITY_MAPS_TOKEN; WATTTIME_USER and WATTTIME_PASSWORD; ENTSOE_TOKEN.
+    A proxy or mirror of one's own: ELECTRICITY_MAPS_URL, WATTTIME_URL, ENTSOE_URL (https, or http on this machine).
 
     \b
     Example:
@@ -209,10 +211,16 @@ def _source(name: str, path: Path | None) -> Source:
             raise ConfigurationError("source csv needs --file FILE")
         return CsvFile(path)
     if name == "electricity-maps":
-        return ElectricityMaps(_secret("ELECTRICITY_MAPS_TOKEN"), http_get)
+        base = _address("ELECTRICITY_MAPS_URL", electricity_maps.BASE)
+        return ElectricityMaps(_secret("ELECTRICITY_MAPS_TOKEN"), http_get, base=base)
     if name == "watttime":
-        return WattTime(_secret("WATTTIME_USER"), _secret("WATTTIME_PASSWORD"), http_get, {})
-    return Entsoe(_secret("ENTSOE_TOKEN"), http_get, EIC)
+        base = _address("WATTTIME_URL", watttime.BASE)
+        return WattTime(_secret("WATTTIME_USER"), _secret("WATTTIME_PASSWORD"), http_get, {}, base=base)
+    return Entsoe(_secret("ENTSOE_TOKEN"), http_get, EIC, base=_address("ENTSOE_URL", entsoe.BASE))
+
+
+def _address(variable: str, documented: str) -> str:
+    return os.environ.get(variable, "").strip().rstrip("/") or documented
 
 
 def _secret(variable: str) -> str:
