@@ -1,6 +1,6 @@
-"""Sends what could not be booked to the dead-letter topic, with the reason in the headers."""
+"""Sends what could not be booked to the dead-letter topic, with the reason in the headers, and to the table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from confluent_kafka import Producer
@@ -8,10 +8,13 @@ from confluent_kafka import Producer
 from schemas.errors import BrokerUnavailable
 from schemas.kafka_address import servers_of
 from schemas.topics import DEAD_LETTERS
+from streams.ledger.incident_rows import dead_letter_table
+from streams.ledger.sink import Sink
+from streams.ledger.tables import arrow_schema
 from streams.pipeline import DeadLetter
 from streams.worker.kafka import producer_settings
 
-__all__ = ["DeadLetterTopic"]
+__all__ = ["DeadLetterTopic", "bury_in"]
 
 _FLUSH_S: Final = 30.0
 """A dead letter is published before its message is acked; a broker away for longer stops the worker."""
@@ -59,3 +62,17 @@ class DeadLetterTopic:
                 f"{count} dead letters could not be published to {DEAD_LETTERS} on {self._bootstrap} "
                 f"within {_FLUSH_S:.0f} s: check the broker and that the topic exists"
             )
+
+
+def bury_in(sink: Sink, topic: DeadLetterTopic | None = None) -> Callable[[DeadLetter], None]:
+    """What to do with a refused side input: a row of `dead_letters`, and where a topic is given a message.
+
+    Every reader meets it again, from the topic's beginning: its position makes it one row.
+    """
+
+    def bury(letter: DeadLetter) -> None:
+        if topic is not None:
+            topic.publish([letter])
+        sink.write({"dead_letters": dead_letter_table([letter])}, arrow_schema("batches").empty_table())
+
+    return bury

@@ -18,7 +18,7 @@ from streams.side_inputs import SideInputs
 from streams.trust import open_trust
 from streams.worker.app import create_app
 from streams.worker.chores import chores
-from streams.worker.dead_letters import DeadLetterTopic
+from streams.worker.dead_letters import DeadLetterTopic, bury_in
 from streams.worker.durable import Durable
 from streams.worker.epochs import ModelEpochs
 from streams.worker.frontier import FrontierReader
@@ -48,8 +48,9 @@ def run_worker(settings: WorkerSettings) -> None:
     side = SideInputs()
     dead_letters = DeadLetterTopic(settings.kafka)
     check = open_trust(settings.node_registry)
-    side_reader = SideReader(settings.kafka, side, dead_letters.publish_side_input, check)
-    side_reader.refresh()
+    sink = ClickHouseSink(client)
+    side_reader = SideReader(settings.kafka, side, bury_in(sink, dead_letters), check)
+    thread.submit(side_reader.refresh).result()
     if settings.metrics_port:
         serve_endpoint(settings.metrics_port, metrics.registry, live=health.live, ready=health.ready)
 
@@ -60,7 +61,7 @@ def run_worker(settings: WorkerSettings) -> None:
     asyncio.set_event_loop(loop)
     with tempfile.TemporaryDirectory(prefix="wattledger-worker-") as data_dir:
         epochs = ModelEpochs(client, settings.kafka, side, side_reader, settings.epochs, metrics)
-        sink, ranges = ClickHouseSink(client), TopicRanges(settings.kafka, check)
+        ranges = TopicRanges(settings.kafka, check)
         repairs = Repairs(client, sink, ranges.read, side, settings.windows, settings.split)
         durable = Durable(sink, side, settings.split, epochs, metrics, dead_letters.publish, health.turned)
         shell = Shell(

@@ -12,6 +12,8 @@ from schemas.kafka_address import servers_of
 from schemas.side_input_codec import decode_engine, decode_model, decode_policy
 from schemas.side_inputs import EngineDescriptor
 from schemas.topics import ENGINES, MODELS, POLICIES
+from streams import pipeline
+from streams.pipeline import DeadLetter
 from streams.side_inputs import SideInputs
 from streams.trust import Check, trust_all
 from streams.worker.kafka import consumer_settings
@@ -31,7 +33,7 @@ class SideReader:
         self,
         bootstrap: str,
         side: SideInputs,
-        bury: Callable[[str, int, int, bytes, str], None],
+        bury: Callable[[DeadLetter], None],
         check: Check = trust_all,
     ) -> None:
         self._bootstrap = servers_of(bootstrap)
@@ -108,19 +110,21 @@ class SideReader:
         assert topic is not None
         assert partition is not None
         assert offset is not None
-        self._next[topic, partition] = offset + 1
-        value = message.value()
-        if value is None:
-            return
-        try:
-            if topic == ENGINES:
-                arrival_ns = message.timestamp()[1] * 1_000_000
-                self._check(topic, message.key() or b"", value, arrival_ns, message.headers())
-                _must_be_under_its_id(message.key() or b"", decode_engine(value))
-            self._take[topic](value)
-        except InvalidMessage as error:
-            log.warning("side input refused: %s[%d]@%d: %s", topic, partition, offset, error)
-            self._bury(topic, partition, offset, value, str(error))
+        value, key = message.value(), message.key() or b""
+        if value is not None:
+            arrival_ns = message.timestamp()[1] * 1_000_000
+            try:
+                if topic == ENGINES:
+                    self._check(topic, key, value, arrival_ns, message.headers())
+                    _must_be_under_its_id(key, decode_engine(value))
+                self._take[topic](value)
+            except InvalidMessage as error:
+                log.warning("side input refused: %s[%d]@%d: %s", topic, partition, offset, error)
+                refused = pipeline.Message(topic, partition, offset, arrival_ns, key, value)
+                self._bury(DeadLetter(refused, error.reason, str(error)))
+        self._next[topic, partition] = (
+            offset + 1
+        )  # after it is buried: a database that is away is asked again
 
 
 def _must_be_under_its_id(key: bytes, descriptor: EngineDescriptor) -> None:

@@ -126,7 +126,9 @@ def test_every_bad_message_is_kept_with_its_reason_and_harms_no_other(
         assert books_of(client).closes
         assert books_of(client).total.unobserved_uj == 0
         rows = client.query(
-            "SELECT topic, topic_partition, topic_offset, reason, detail, payload FROM dead_letters FINAL",
+            "SELECT topic, topic_partition, topic_offset, reason, detail, payload FROM dead_letters FINAL "
+            "WHERE startsWith(key, {cluster:String})",
+            {"cluster": f"{stream.cluster}/"},
             column_formats={"payload": "bytes"},
         ).result_rows
     on_topic = letters_on_topic(bench.bootstrap, stream.cluster)

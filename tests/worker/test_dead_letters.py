@@ -3,21 +3,25 @@
 import json
 import os
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka import Message as Record
 
 from schemas.errors import WattledgerError
-from schemas.topics import ENERGY, ITERATIONS
+from schemas.topics import ENERGY, ITERATIONS, MODELS, POLICIES
 from streams.ledger.dead_letters import count_letters, find_letters
 from streams.ledger.incident_rows import dead_letter_table
 from streams.ledger.sink import ClickHouseSink
 from streams.ledger.tables import arrow_schema
 from streams.pipeline import DeadLetter, Message
+from streams.side_inputs import SideInputs
+from streams.worker.dead_letters import bury_in
 from streams.worker.limits import DeadLetterLimits
+from streams.worker.side_reader import SideReader
 from tests.builders import SECOND, T0, decode_frame, descriptor, energy_frame
 from tests.rig.booked import Booked, state
 from wattledger.__main__ import cli
@@ -150,3 +154,24 @@ def test_too_many_refusals_in_a_row_or_among_the_last_thousand_stop_the_worker_w
 
 def test_a_few_refusals_at_the_start_stop_nothing() -> None:
     DeadLetterLimits(most_ratio=0.1, most_in_a_row=500).check(40, 40, 40)
+
+
+@pytest.mark.kafka
+def test_a_refused_side_input_is_in_the_table_once_and_published_again_as_it_was(
+    database: "Client", dsn: str, kafka: Broker
+) -> None:
+    create_topics(kafka.bootstrap, partitions=1)
+    key = uuid.uuid4().hex.encode()
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for topic in (MODELS, POLICIES):
+        producer.produce(topic, BYTES, key)
+    assert producer.flush(20) == 0
+    for _ in range(2):
+        reader = SideReader(kafka.bootstrap, SideInputs(), bury_in(ClickHouseSink(database)))
+        reader.refresh()
+        reader.close()
+    found = [one for one in find_letters(database) if one.key == key]
+    assert [(one.topic, one.payload, one.reason) for one in sorted(found, key=lambda one: one.topic)] == [
+        (topic, BYTES, "malformed") for topic in (MODELS, POLICIES)
+    ]
+    assert "published 1" in run(dsn, "replay", "--topic", MODELS, kafka=kafka.bootstrap).output

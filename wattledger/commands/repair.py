@@ -17,7 +17,7 @@ from streams.side_inputs import SideInputs
 from streams.split import SplitRules
 from streams.trust import Check, open_trust
 from streams.windows import WindowRules
-from streams.worker.dead_letters import DeadLetterTopic
+from streams.worker.dead_letters import bury_in
 from streams.worker.repairing import BEYOND_RETENTION, Repaired, Repairs, repair
 from streams.worker.side_reader import SideReader
 from streams.worker.topic_ranges import TopicRanges
@@ -86,8 +86,9 @@ def command(
     ranges = TopicRanges(kafka, check)
     try:
         require_current(client)
-        side = _side_inputs(kafka, check)
-        needs = Repairs(client, ClickHouseSink(client), ranges.read, side, rules, SplitRules())
+        sink = ClickHouseSink(client)
+        side = _side_inputs(kafka, sink, check)
+        needs = Repairs(client, sink, ranges.read, side, rules, SplitRules())
         done: list[Repaired] = []
         if group_id is not None and from_ns is not None and to_ns is not None:
             done += repair(needs, [_asked(needs, group_id, from_ns, to_ns)], write=not dry_run)
@@ -107,9 +108,9 @@ def command(
     ctx.exit(1 if any(one.outcome == BEYOND_RETENTION for one in done) else 0)
 
 
-def _side_inputs(kafka: str, check: Check) -> SideInputs:
+def _side_inputs(kafka: str, sink: ClickHouseSink, check: Check) -> SideInputs:
     side = SideInputs()
-    reader = SideReader(kafka, side, DeadLetterTopic(kafka).publish_side_input, check)
+    reader = SideReader(kafka, side, bury_in(sink), check)
     try:
         reader.refresh()
     finally:
