@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from click.testing import CliRunner
 
 from schemas.topics import ITERATIONS
+from streams.ledger.client import connect
 from streams.ledger.incident_rows import dead_letter_table
 from streams.ledger.sink import ClickHouseSink
 from streams.ledger.tables import arrow_schema
@@ -38,7 +39,11 @@ def test_a_database_that_is_not_there_says_what_to_set(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_a_database_without_its_tables_is_to_be_migrated(dsn: str) -> None:
+def test_a_database_without_its_tables_is_to_be_migrated_and_is_not_made_by_the_doctor(dsn: str) -> None:
+    for _ in range(2):
+        absent = by_name(database_findings(dsn))["database"]
+        assert (absent.status, absent.fix) == (Status.FAILED, "run `wattledger migrate up`")
+    connect(dsn).close()
     found = by_name(database_findings(dsn))
     assert found["database"].status is Status.OK
     assert found["migrations"].status is Status.FAILED
@@ -124,5 +129,5 @@ def test_the_command_tells_programs_and_shows_no_secret(dsn: str, tmp_path: Path
     assert "hunter2" not in done.output
     document = json.loads(done.output)
     names = {finding["name"]: finding["status"] for finding in document["findings"]}
-    assert names == {"database": "ok", "migrations": "failed", "receipt keys": "warning"}
+    assert names == {"database": "failed", "receipt keys": "warning"}
     assert document["settings"]["log_format"] == "text"

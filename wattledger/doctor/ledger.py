@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 from schemas.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, MigrationError
 from streams.ledger.books import read_books
-from streams.ledger.client import connect, is_embedded
+from streams.ledger.client import DEFAULT_DATABASE, connect, is_embedded
 from streams.ledger.migrations import status
 from streams.ledger.query import moment, rows_of
 from wattledger.doctor.contract import Finding, failed, fine, skipped, warned
@@ -26,10 +26,11 @@ STALE_S: Final = 120
 
 def database_findings(dsn: str) -> Iterator[Finding]:
     """Database, migrations, and what the last hour left in the ledger."""
-    if is_embedded(dsn) and not Path(unquote(urlsplit(dsn).path)).exists():
-        yield failed("database", f"{dsn} does not exist", "run `wattledger migrate up`")
-        return
     try:
+        absent = _absent(dsn)
+        if absent:
+            yield failed("database", f"{absent} does not exist", "run `wattledger migrate up`")
+            return
         client = connect(dsn)
     except DatabaseBusy as error:
         yield skipped("database", str(error))
@@ -48,6 +49,21 @@ def database_findings(dsn: str) -> Iterator[Finding]:
             yield from ledger_findings(client, time.time_ns())
     finally:
         client.close()
+
+
+def _absent(dsn: str) -> str:
+    """What `connect` would create: looked for first, because the doctor changes nothing. Empty if all is there."""
+    parts = urlsplit(dsn)
+    path = unquote(parts.path)
+    if is_embedded(dsn):
+        return "" if Path(path).exists() else path
+    named = path.strip("/") or parse_qs(parts.query).get("database", [DEFAULT_DATABASE])[0]
+    server = connect(urlunsplit(parts._replace(path="/default")))
+    try:
+        there = server.command(f"EXISTS DATABASE `{named}`")
+    finally:
+        server.close()
+    return "" if there else f"database {named}"
 
 
 def _migrations(client: "Client") -> Iterator[Finding]:
