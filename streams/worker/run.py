@@ -30,6 +30,7 @@ from streams.worker.repairing import Repairs
 from streams.worker.settings import WorkerSettings
 from streams.worker.shell import Shell
 from streams.worker.side_reader import SideReader
+from streams.worker.spans import no_span, otlp_spans
 from streams.worker.topic_ranges import TopicRanges
 
 __all__ = ["run_worker"]
@@ -63,7 +64,10 @@ def run_worker(settings: WorkerSettings) -> None:
         epochs = ModelEpochs(client, settings.kafka, side, side_reader, settings.epochs, metrics)
         ranges = TopicRanges(settings.kafka, check)
         repairs = Repairs(client, sink, ranges.read, side, settings.windows, settings.split)
-        durable = Durable(sink, side, settings.split, epochs, metrics, dead_letters.publish, health.turned)
+        span = otlp_spans() if settings.traces else no_span
+        durable = Durable(
+            sink, side, settings.split, epochs, metrics, dead_letters.publish, health.turned, span
+        )
         shell = Shell(
             settings=settings,
             side=side,

@@ -48,8 +48,13 @@ class WorkerSettings:
     """How often closed hours' idle energy is shared, where the policy says so."""
     reconcile_interval_s: float = 900.0
     """How often the last hours' counters are held against the books; a late frame may change an hour."""
+    own_watts_per_core: float = 3.5
+    """What one busy core of this worker is said to draw: the average of Cloud Carbon Footprint's coefficients for
+    servers, as the agent's model of a host has it."""
     node_registry: Path | None = None
     """Registry of nodes' keys: every message must be signed by one that may send it; None believes them all."""
+    traces: bool = False
+    """OpenTelemetry spans of flushes, to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names."""
     metrics_port: int = 0
     """Prometheus endpoint; 0 for none."""
     windows: WindowRules = field(default_factory=WindowRules)

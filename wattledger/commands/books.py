@@ -11,6 +11,7 @@ import click
 from streams.ledger.books import END_OF_TIME_NS, Books, joules, read_books, table_of_books
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
+from streams.ledger.own_footprint import OwnEnergy, read_own_energy
 from streams.ledger.reconcile import GpuHour, coverage, reconcile
 from streams.ledger.transfers import ColdStart, cold_start_balance
 from wattledger import settings
@@ -69,17 +70,21 @@ def command(ctx: click.Context, from_ns: int, to_ns: int, as_of_ns: int, by_gpu:
         books = read_books(client, from_ns=from_ns, to_ns=to_ns, as_of_ns=as_of_ns)
         hours = reconcile(client, from_ns=from_ns, to_ns=to_ns, as_of_ns=as_of_ns)
         loads = cold_start_balance(client)
+        own = read_own_energy(client, from_ns=from_ns, to_ns=to_ns, as_of_ns=as_of_ns)
     finally:
         client.close()
     if as_json:
-        click.echo(json.dumps(_document(books, loads, hours), indent=2))
+        click.echo(json.dumps(_document(books, loads, hours, own), indent=2))
     else:
         print_books(books, loads)
         print_coverage(hours, by_gpu=by_gpu)
+        print_own_energy(own)
     ctx.exit(0 if books.closes and not any(one.doubled_uj for one in hours) else 1)
 
 
-def _document(books: Books, loads: tuple[ColdStart, ...], hours: Sequence[GpuHour]) -> dict[str, Any]:
+def _document(
+    books: Books, loads: tuple[ColdStart, ...], hours: Sequence[GpuHour], own: Sequence[OwnEnergy]
+) -> dict[str, Any]:
     return {
         "closes": books.closes,
         "coverage": {
@@ -96,7 +101,17 @@ def _document(books: Books, loads: tuple[ColdStart, ...], hours: Sequence[GpuHou
             "moved_uj": books.transferred_uj,
         },
         "loads": [asdict(load) for load in loads],
+        "own": [asdict(one) for one in own],
     }
+
+
+def print_own_energy(own: Sequence[OwnEnergy]) -> None:
+    """What wattledger itself drew: a line of its own, for it is estimated and in no account."""
+    for one in own:
+        click.echo(
+            f"wattledger's own {one.role}s: {joules(one.energy_uj)} J in {one.cpu_s:,.1f} CPU seconds, estimated, "
+            "in no account above"
+        )
 
 
 def print_coverage(hours: Sequence[GpuHour], *, by_gpu: bool = False) -> None:

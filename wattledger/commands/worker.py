@@ -107,6 +107,20 @@ __all__ = ["command"]
     help="Seconds of event time after which energy models are fitted anew; a fit takes effect one later.",
 )
 @click.option(
+    "--own-watts",
+    "own_watts_per_core",
+    type=click.FloatRange(0.0, 1000.0),
+    default=3.5,
+    show_default=True,
+    help="Watts per busy core of this worker, for its own line beside the books; docs/own-energy.md.",
+)
+@click.option(
+    "--traces",
+    is_flag=True,
+    envvar="WATTLEDGER_TRACES",
+    help="OpenTelemetry spans of flushes, to OTEL_EXPORTER_OTLP_ENDPOINT; needs the extra otel.",
+)
+@click.option(
     "--require-signatures",
     "node_registry",
     envvar="WATTLEDGER_NODE_REGISTRY",
@@ -143,6 +157,8 @@ def command(
     method: str,
     permutations: int | None,
     epoch_s: float,
+    own_watts_per_core: float,
+    traces: bool,
     node_registry: Path | None,
     metrics_port: int,
     session_timeout_s: float,
@@ -165,6 +181,8 @@ def command(
             clickhouse=settings.clickhouse,
             group=group,
             instance_id=instance_id,
+            own_watts_per_core=own_watts_per_core,
+            traces=traces,
             node_registry=node_registry,
             metrics_port=metrics_port,
             repair_interval_s=repair_s,
