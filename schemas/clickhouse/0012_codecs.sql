@@ -8,7 +8,7 @@ ALTER TABLE ledger{on_cluster}
     MODIFY COLUMN incarnation CODEC(ZSTD(1)),
     MODIFY COLUMN group_id CODEC(ZSTD(1)),
     MODIFY COLUMN model CODEC(ZSTD(1)),
-    MODIFY COLUMN load_id CODEC(ZSTD(1)),
+    MODIFY COLUMN load_id CODEC(ZSTD(3)),
     MODIFY COLUMN client_request_id CODEC(ZSTD(3)),
     MODIFY COLUMN ordinal CODEC(Delta, ZSTD(1)),
     MODIFY COLUMN load_ordinal CODEC(Delta, ZSTD(1)),
