@@ -1,8 +1,8 @@
 """How long a 30-day report of one tenant takes over a large ledger: `python -m benchmarks.report --rows 100000000`.
 
 The ledger is generated inside the database: four groups, 5 s windows over 30 days, 1,000 tenants, rows as wide as
-real ones, one batch in a hundred revised. Measured are the rollup of all hours (once), then the report, cold and
-warm, and the memory of the process.
+real ones, one batch in a hundred revised, factors as shipped. Measured are the rollup of all hours (once), then the
+report, cold and warm, and the memory of the process.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from streams.answers.report import make_report
 from streams.answers.rollups import roll_up
 from streams.ledger.client import connect
 from streams.ledger.migrations import up
+from wattledger.factors import store_shipped
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -31,7 +32,7 @@ BATCH_ROWS = """
 INSERT INTO batches (
     batch_id, revision, group_id, engine_ids, incarnations, engine_class, model, gpu_model, zone, start_ns, end_ns,
     event_time, metered_uj, request_uj, modelled_uj, busy_ns, iterations, batch_size, tenants, method,
-    model_version, tier, request_scale, features, stored_at
+    model_version, tier, request_scale, features, stored_at, gpus, held_ns, edge_error
 )
 WITH
     intDiv(number, {groups:UInt64}) AS window, number % {groups:UInt64} AS grp,
@@ -42,7 +43,8 @@ SELECT
     concat('model-', toString(grp)), 'H100', 'DE', at, at + 5000000000, fromUnixTimestamp64Nano(at, 'UTC'),
     {rows:UInt64} * 1000000, {rows:UInt64} * 1000000, {rows:UInt64} * 990000, 5000000000, 200, {rows:UInt64},
     least({rows:UInt64}, 100), 'shapley_exact', 'prior-1', 3, 1010000.,
-    map('requests', 200. * {rows:UInt64}, 'iterations', 200.), fromUnixTimestamp64Nano(at + 7000000000, 'UTC')
+    map('requests', 200. * {rows:UInt64}, 'iterations', 200.), fromUnixTimestamp64Nano(at + 7000000000, 'UTC'),
+    1, 5000000000, 0.002
 FROM numbers({first:UInt64}, {count:UInt64})
 WHERE {revision:UInt32} = 0 OR number % 100 = 0
 """
@@ -52,7 +54,7 @@ INSERT INTO ledger (
     tenant, event_time, batch_id, revision, account, engine_id, incarnation, ordinal, client_request_id, group_id,
     model, load_ordinal, energy_uj, host_uj, half_width_uj, prompt_tokens, cached_tokens, prefill_tokens,
     decode_tokens, emitted_tokens, iterations, context_sum, shared_iterations, term_shares, held_ns,
-    first_ns, last_ns, stored_at
+    first_ns, last_ns, model_loadings, sampling_uj, stored_at
 )
 WITH
     intDiv(number, {rows:UInt64}) AS batch, intDiv(batch, {groups:UInt64}) AS window,
@@ -67,6 +69,7 @@ SELECT
     concat('model-', toString(grp)),
     0, 500000 + noise % 1000000, 100000, 50000, 500 + noise % 2000, 0, if(begins, 500 + noise % 2000, 0), 190,
     190 + begins, 200, 200 * 900, 4., [4., 200., 500., 180000., 250000., 0., 0.], 60000000, at, at + 5000000000,
+    arrayMap(i -> toFloat32(toInt64(bitShiftRight(noise, i) % 20000) - 10000), range(7)), 0,
     fromUnixTimestamp64Nano(at + 7000000000, 'UTC')
 FROM numbers({first:UInt64}, {count:UInt64})
 WHERE {revision:UInt32} = 0 OR batch % 100 = 0
@@ -109,6 +112,7 @@ def main() -> None:
         client = connect(f"chdb://{path.resolve()}")
         fresh = not client.command("EXISTS TABLE rollup_runs")
         up(client)
+        store_shipped(client)
         if fresh:
             began = time.perf_counter()
             generate(client, arguments.rows)

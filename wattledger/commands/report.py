@@ -6,7 +6,7 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -23,6 +23,7 @@ from streams.carbon.rollups import roll_up_carbon
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
 from wattledger import settings
+from wattledger.instants import INSTANT
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -33,34 +34,18 @@ FORMATS: Final = ("html", "pdf", "csv", "parquet", "json", "focus")
 BINARY: Final = ("pdf", "parquet")
 
 
-class Instant(click.ParamType):
-    """An ISO 8601 date or time; UTC where it names no zone."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """An aware datetime."""
-        if isinstance(value, datetime):
-            return value
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no ISO 8601 time, such as 2026-03-01 or 2026-03-01T12:00Z", param, ctx)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-
-
 @click.command("report")
 @click.option("--tenant", help="Whose report; names are as requests carry them.")
 @click.option(
-    "--from", "start", type=Instant(), help="Start (ISO 8601, UTC); left out, the ledger's first window."
+    "--from", "start", type=INSTANT, help="Start (ISO 8601, UTC); left out, the ledger's first window."
 )
-@click.option("--to", "end", type=Instant(), help="End, exclusive; left out, the ledger's last window.")
+@click.option("--to", "end", type=INSTANT, help="End, exclusive; left out, the ledger's last window.")
 @click.option("--format", "output_format", type=click.Choice(FORMATS), default="html", show_default=True)
 @click.option("--json", "as_json_flag", is_flag=True, help="The same as --format json.")
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write; left out, stdout."
 )
-@click.option("--as-of", "as_of", type=Instant(), help="Count rows stored by then; left out, all.")
+@click.option("--as-of", "as_of", type=INSTANT, help="Count rows stored by then; left out, all.")
 @click.option("--statement", is_flag=True, help="Issue a statement: numbered, stored, never changed.")
 @click.option("--number", help="Give out statement NUMBER again (html or json), byte for byte.")
 @click.option("--list", "list_", is_flag=True, help="List the tenant's statements.")
