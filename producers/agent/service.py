@@ -46,7 +46,7 @@ MAX_ROUNDS: Final = 64
 """Of reading from engines before the meters are looked at again: 4 MiB from each at most."""
 STALLED_S: Final = 60.0
 """Without a flush for so long, where one is due each half second, it hangs: in the driver or on its disk."""
-PUMP_S: Final = 0.25
+PUMP_S: Final = 0.5
 """Between looks at what Kafka has taken: the hooks have their acknowledgements already, from the disk."""
 
 

@@ -17,7 +17,6 @@ class FakeAgent:
     """Listens in a thread of its own until `close`."""
 
     def __init__(self, path: Path, *, acknowledge: bool = True) -> None:
-        prepare()
         self.path = path
         self.acknowledge = acknowledge
         self.received = bytearray()
@@ -39,6 +38,7 @@ class FakeAgent:
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
         """Until the condition holds; AssertionError if it does not in time."""
+        prepare()
         deadline = time.monotonic() + timeout_s
         while True:
             # A look that began in time may end late on a busy machine: the last one begins after the deadline.

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+GC_ALLOCATIONS: Final = 20_000
+"""Between looks for cycles: frames make thousands of objects a second, and none of them is in one."""
 HOST_MODES: Final = ("auto", "rapl", "parametric", "off")
 
 
@@ -169,6 +171,7 @@ def command(
     # What was imported stays: the collector need not look through it again twice a minute.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS)
     agent.run(lambda: bool(stopped))
     kept.close()
 
