@@ -14,6 +14,7 @@ from streams.answers.fleet_totals import fleet_totals
 from streams.answers.periods import Period
 from streams.answers.registry import Tenant, find_tenant
 from streams.answers.report_carbon import Carbon, tenant_carbon
+from streams.answers.report_certainty import Certainty, tenant_certainty
 from streams.answers.report_lines import HourLine, ModelLine, hour_lines, model_lines, percentiles, read_rows
 from streams.answers.token_price import OUTPUT_WEIGHT
 
@@ -45,6 +46,8 @@ class Report:
     cold_start_uj: int
     residency_uj: int
     moved_host_uj: int
+    certainty: Certainty | None
+    """How sure `energy_uj` is; None without requests."""
     carbon: Carbon | None
     """None where no grid intensity is on record at all."""
     price_per_kwh: str
@@ -105,6 +108,7 @@ def make_report(
         cold_start_uj=int(moved.get("cold_start", (0, 0))[0]),
         residency_uj=int(moved.get("residency_idle", (0, 0))[0]),
         moved_host_uj=sum(int(host) for _, host in moved.values()),
+        certainty=tenant_certainty(client, parameters) if len(rows) else None,
         carbon=tenant_carbon(client, parameters),
         price_per_kwh=_price(priced),
         currency=priced.currency if priced else "",

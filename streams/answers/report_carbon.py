@@ -42,7 +42,8 @@ LOAD_SHARE: Final = """
 """
 BATCH: Final = """
     event_time, batch_id, revision, inputs, zone, site, gpu_model, gpus, busy_ns, end_ns - start_ns AS window_ns,
-    busy_ns AS held, idle_uj + cold_start_uj + overhead_uj + unobserved_uj AS other_uj
+    if(held_ns > 0 OR batch_size = 0, held_ns, busy_ns) AS held,
+    idle_uj + cold_start_uj + overhead_uj + unobserved_uj AS other_uj
 """
 JOINED: Final = """
     ON line.event_time = batch.event_time AND line.batch_id = batch.batch_id AND line.revision = batch.revision

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from streams.answers.page import write_page
 from streams.answers.periods import Period, covered
 from streams.answers.report import make_report
@@ -36,8 +38,49 @@ def test_grams_appear_with_the_factors_and_sum_over_tenants(database: "Client", 
     assert sum(report.carbon.uj_by_rung.values()) >= report.energy_uj
     assert json.loads(json.dumps(report.data()))["carbon"]["location_g"] == report.carbon.location_g
     assert "g CO₂e location-based" in as_html(report).decode()
+    figures_are_those_of_the_views(database, whole)
     write_page(database, tmp_path / "after.html")
     assert "g CO₂e" in (tmp_path / "after.html").read_text(encoding="utf-8")
+
+
+def figures_are_those_of_the_views(database: "Client", whole: Period) -> None:
+    """Reports multiply one tenant's own rows; the views everybody's."""
+    bounds = ", ".join(
+        f"{name} = '{instant.strftime('%Y-%m-%d %H:%M:%S')}'"
+        for name, instant in (
+            ("start", whole.start),
+            ("end", whole.end),
+            ("as_of", datetime(2299, 1, 1, tzinfo=UTC)),
+        )
+    )
+    tenants = database.query(
+        "SELECT tenant FROM tenant_usage GROUP BY tenant ORDER BY sum(transferred_uj) DESC LIMIT 4"
+    )
+    for (tenant,) in tenants.result_rows:
+        report = make_report(database, tenant, whole, datetime.now(UTC) + timedelta(seconds=1))
+        carbon, certainty = report.carbon, report.certainty
+        assert carbon is not None
+        assert certainty is not None
+        grams = database.query(
+            "SELECT sum(location_g), sum(market_g), sum(embodied_g), sum(site_water_l + grid_water_l), "
+            f"sum(without_intensity_uj) FROM tenant_carbon_between({bounds}) WHERE tenant = {{t:String}}",
+            parameters={"t": tenant},
+        ).result_rows[0]
+        said = (
+            carbon.location_g,
+            carbon.market_g,
+            carbon.embodied_g,
+            carbon.water_l,
+            carbon.without_intensity_uj,
+        )
+        assert said == pytest.approx(tuple(grams), rel=1e-9)
+        widths = database.query(
+            f"SELECT split_half_width_uj, meter_half_width_uj FROM tenant_certainty_between({bounds}) "
+            "WHERE tenant = {t:String}",
+            parameters={"t": tenant},
+        ).result_rows[0]
+        assert certainty.split_uj == pytest.approx(widths[0], rel=1e-6)
+        assert certainty.meter_uj is not None
 
 
 def test_energy_outside_every_period_has_no_report_of_carbon(database: "Client") -> None:
