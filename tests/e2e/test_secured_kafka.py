@@ -1,5 +1,6 @@
 """A Kafka that asks for TLS and a login: every kind of client gets in, and nobody else."""
 
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,9 @@ def test_a_worker_logs_in_with_settings_as_a_secret_holds_them(
     log = tmp_path / "log"
     with worker(kafka=secured.sasl, clickhouse=dsn, log=log, env=env) as running:
         running.wait_until_ready()
+        for probe in ("live", "ready"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/{probe}", timeout=5) as answer:
+                assert answer.read() == b"ok\n"
     assert PASSWORD not in log.read_text()
 
 
