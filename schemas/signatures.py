@@ -1,12 +1,16 @@
 """Messages signed by the node that sends them: what is signed, with what, and in which headers it travels.
 
-Ed25519 over topic, key and value, by a key of the node's own; the headers name the key. The order of messages and
-their number are no part of it: the frames' own sequence numbers tell what is missing or repeated.
+Ed25519 by a key of the node's own, which the headers name, over the root of a hash tree (as in RFC 6962) of the
+messages that leave together, each by topic, key and value. So a worker checks one signature for all it reads of a
+batch, and every message stands alone: its headers hold the siblings on its way to the root. Order and number of the
+messages are no part of it: the frames' own sequence numbers tell what is missing or repeated.
 """
 
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -24,34 +28,59 @@ from schemas.errors import ConfigurationError
 
 __all__ = [
     "KEY_HEADER",
+    "MOST_AT_ONCE",
+    "PROOF_HEADER",
     "SIGNATURE_HEADER",
+    "Content",
     "Headers",
+    "Mark",
     "RecordHeaders",
     "Sign",
     "SigningKey",
-    "headers_of",
     "is_signed_by",
     "key_id_of",
     "load_signing_key",
+    "mark_of",
     "new_signing_key",
     "public_bytes",
-    "signed_headers",
     "signer",
     "unsigned",
 ]
 
 KEY_HEADER: Final = "wattledger-key"
 SIGNATURE_HEADER: Final = "wattledger-signature"
-DOMAIN: Final = b"wattledger-message-v1"
+PROOF_HEADER: Final = "wattledger-proof"
+DOMAIN: Final = b"wattledger-messages-v1"
 """Keeps a signature from meaning anything elsewhere."""
 
 SigningKey = Ed25519PrivateKey
 Header = tuple[str, str | bytes | None]
 Headers = list[Header]
+Content = tuple[str, bytes, bytes]
+"""Topic, key and value of a message."""
 RecordHeaders = Mapping[str, str | bytes | None] | Sequence[Header] | None
 """As Kafka's clients hand them over: a header may come without a value."""
-Sign = Callable[[str, bytes, bytes], Headers]
-"""Headers of a message, by topic, key and value."""
+Sign = Callable[[Sequence[Content]], list[Headers]]
+"""Headers of each of the messages that leave together."""
+
+MOST_AT_ONCE: Final = 64
+"""Messages under one signature: the proof of each is six siblings, 198 bytes."""
+STEP_BYTES: Final = 33
+"""A side and a SHA-256."""
+LEFT: Final = 0
+RIGHT: Final = 1
+"""Where a sibling stands."""
+MOST_STEPS: Final = 16
+"""A longer proof is nobody's: it would only cost hashing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A message's signature, as its headers have it."""
+
+    key_id: str
+    signature: bytes
+    proof: bytes
 
 
 def new_signing_key(path: Path) -> SigningKey:
@@ -93,46 +122,94 @@ def key_id_of(public: bytes) -> str:
     return hashlib.sha256(public).hexdigest()[:16]
 
 
-def signed_headers(key: SigningKey, key_id: str, topic: str, message_key: bytes, value: bytes) -> Headers:
-    """The headers that a signed message travels with."""
-    signature = key.sign(_content(topic, message_key, value))
-    return [(KEY_HEADER, key_id.encode()), (SIGNATURE_HEADER, signature)]
-
-
 def signer(key: SigningKey) -> Sign:
-    """What signs messages with `key`."""
-    key_id = key_id_of(public_bytes(key))
-    return lambda topic, message_key, value: signed_headers(key, key_id, topic, message_key, value)
+    """What signs messages with `key`: a batch of them with one signature, which each carries with its own proof."""
+    key_id = key_id_of(public_bytes(key)).encode()
+
+    def sign(messages: Sequence[Content]) -> list[Headers]:
+        signed: list[Headers] = []
+        for begin in range(0, len(messages), MOST_AT_ONCE):
+            leaves = [_leaf(*message) for message in messages[begin : begin + MOST_AT_ONCE]]
+            root, proofs = _tree(leaves)
+            signature = key.sign(DOMAIN + root)
+            signed += [
+                [
+                    (KEY_HEADER, key_id),
+                    (SIGNATURE_HEADER, signature),
+                    *([(PROOF_HEADER, proof)] if proof else []),
+                ]
+                for proof in proofs
+            ]
+        return signed
+
+    return sign
 
 
-def unsigned(topic: str, message_key: bytes, value: bytes) -> Headers:
+def unsigned(messages: Sequence[Content]) -> list[Headers]:
     """No headers: what a node without a key signs with."""
-    del topic, message_key, value
-    return []
+    return [[] for _ in messages]
 
 
-def is_signed_by(
-    public: Ed25519PublicKey, signature: bytes, topic: str, message_key: bytes, value: bytes
-) -> bool:
-    """Whether `signature` is that of the message by the key."""
+def is_signed_by(public: bytes, mark: Mark, topic: str, message_key: bytes, value: bytes) -> bool:
+    """Whether `mark` is the key's on this message: by its proof, and by the batch's signature, checked once."""
+    if len(mark.proof) % STEP_BYTES or len(mark.proof) > MOST_STEPS * STEP_BYTES:
+        return False
+    node = _leaf(topic, message_key, value)
+    for begin in range(0, len(mark.proof), STEP_BYTES):
+        side, sibling = mark.proof[begin], mark.proof[begin + 1 : begin + STEP_BYTES]
+        node = _node(sibling, node) if side == LEFT else _node(node, sibling)
+    return _is_signed(public, mark.signature, node)
+
+
+@lru_cache(maxsize=8192)
+def _is_signed(public: bytes, signature: bytes, root: bytes) -> bool:
+    """O(1) in the batch: the messages of a batch that one worker reads share the answer."""
     try:
-        public.verify(signature, _content(topic, message_key, value))
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, DOMAIN + root)
     except InvalidSignature:
         return False
     return True
 
 
-def headers_of(headers: RecordHeaders) -> tuple[str, bytes]:
-    """Key id and signature of a record's headers; empty where missing. Of repeated ones the last counts."""
+def mark_of(headers: RecordHeaders) -> Mark:
+    """What a record's headers say of its signature; empty where missing. Of repeated ones the last counts."""
     found = dict(headers or ())
-    return _as_bytes(found.get(KEY_HEADER)).decode("ascii", "replace"), _as_bytes(found.get(SIGNATURE_HEADER))
+    return Mark(
+        _as_bytes(found.get(KEY_HEADER)).decode("ascii", "replace"),
+        _as_bytes(found.get(SIGNATURE_HEADER)),
+        _as_bytes(found.get(PROOF_HEADER)),
+    )
 
 
 def _as_bytes(value: str | bytes | None) -> bytes:
     return value.encode() if isinstance(value, str) else value or b""
 
 
-def _content(topic: str, message_key: bytes, value: bytes) -> bytes:
+def _tree(leaves: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+    """Root of the hash tree over `leaves`, and for each the siblings on its way up, each behind its side."""
+    proofs = [b""] * len(leaves)
+    level = [(leaf, [number]) for number, leaf in enumerate(leaves)]
+    while len(level) > 1:
+        above = []
+        for (left, lefts), (right, rights) in zip(level[::2], level[1::2], strict=False):
+            for number in lefts:
+                proofs[number] += bytes([RIGHT]) + right
+            for number in rights:
+                proofs[number] += bytes([LEFT]) + left
+            above.append((_node(left, right), lefts + rights))
+        if len(level) % 2:
+            above.append(level[-1])
+        level = above
+    return level[0][0], proofs
+
+
+def _leaf(topic: str, message_key: bytes, value: bytes) -> bytes:
     """Every part with its length before it, so that no byte can move from one to the next."""
-    parts = (DOMAIN, topic.encode(), message_key, value)
-    return b"".join(piece for part in parts for piece in (len(part).to_bytes(4, "big"), part))
+    parts = (topic.encode(), message_key, value)
+    content = b"".join(piece for part in parts for piece in (len(part).to_bytes(4, "big"), part))
+    return hashlib.sha256(b"\x00" + content).digest()
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    """Begins otherwise than a leaf, so that neither can pass for the other."""
+    return hashlib.sha256(b"\x01" + left + right).digest()

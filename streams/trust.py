@@ -11,14 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from schemas.errors import ConfigurationError, UntrustedMessage
-from schemas.signatures import RecordHeaders, headers_of, is_signed_by, key_id_of
+from schemas.signatures import RecordHeaders, is_signed_by, key_id_of, mark_of
 
 __all__ = [
     "Check",
@@ -71,35 +68,31 @@ class Registry:
     def check(self, topic: str, key: bytes, value: bytes, arrival_ns: int, headers: RecordHeaders) -> None:
         """Raise UntrustedMessage unless a key in force at `arrival_ns` that may write `key` has signed this."""
         name = key.decode("utf-8", "replace")
-        key_id, signature = headers_of(headers)
-        if not key_id or not signature:
+        mark = mark_of(headers)
+        if not mark.key_id or not mark.signature:
             raise UntrustedMessage(
                 "unsigned", f"key {name!r}: no signature; give the node a key (wattledger nodes key)"
             )
-        known = self.keys.get(key_id)
+        known = self.keys.get(mark.key_id)
         if known is None:
             raise UntrustedMessage(
-                "unknown_key", f"key {name!r}: signed with {key_id!r}, which the registry lacks; add it"
+                "unknown_key", f"key {name!r}: signed with {mark.key_id!r}, which the registry lacks; add it"
             )
         if not known.from_ns <= arrival_ns < known.until_ns:
             raise UntrustedMessage(
                 "expired_key",
-                f"key {name!r}: key {key_id} of {known.node} is valid from {_day(known.from_ns)} until "
+                f"key {name!r}: key {known.key_id} of {known.node} is valid from {_day(known.from_ns)} until "
                 f"{_day(known.until_ns)}, the message arrived at {_day(arrival_ns)}; rotate the node's key",
             )
         if not known.may_write(name):
             raise UntrustedMessage(
                 "foreign_key", f"key {name!r}: {known.node} may write {', '.join(known.groups)} only"
             )
-        if not is_signed_by(_public(known.public), signature, topic, key, value):
+        if not is_signed_by(known.public, mark, topic, key, value):
             raise UntrustedMessage(
-                "bad_signature", f"key {name!r}: the signature is not that of {key_id} ({known.node}) over it"
+                "bad_signature",
+                f"key {name!r}: the signature is not that of {known.key_id} ({known.node}) over it",
             )
-
-
-@lru_cache(maxsize=4096)
-def _public(raw: bytes) -> Ed25519PublicKey:
-    return Ed25519PublicKey.from_public_bytes(raw)
 
 
 def _day(at_ns: int) -> str:

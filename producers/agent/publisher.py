@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from producers.agent.spool import ON_THEIR_WAY, Spool, Waiting
 from schemas.kafka_address import client_settings, servers_of
-from schemas.signatures import Sign, unsigned
+from schemas.signatures import Headers, Sign, unsigned
 
 __all__ = ["Publisher"]
 
@@ -83,8 +83,11 @@ class Publisher:
             self._took_s = time.monotonic()
             self._delivered = []
         if self.in_flight < ON_THEIR_WAY and self._spool.messages > self.in_flight:
-            for message in self._spool.after(self._last_id, ON_THEIR_WAY - self.in_flight):
-                if not self._send(producer, message):
+            waiting = self._spool.after(self._last_id, ON_THEIR_WAY - self.in_flight)
+            # Signed as they leave: what waited on disk while the key was rotated bears the new one.
+            signed = self._sign([(one.topic, one.key.encode(), one.value) for one in waiting])
+            for message, headers in zip(waiting, signed, strict=True):
+                if not self._send(producer, message, headers):
                     break
             producer.poll(0)
         return self._spool.messages > self.in_flight and time.monotonic() - self._took_s < TAKING_S
@@ -96,7 +99,7 @@ class Publisher:
             self._spool.delete(self._delivered)
             self._delivered = []
 
-    def _send(self, producer: Producer, message: Waiting) -> bool:
+    def _send(self, producer: Producer, message: Waiting, headers: Headers) -> bool:
         def delivered(error: KafkaError | None, _: Message) -> None:
             self.in_flight -= 1
             if error is None:
@@ -106,9 +109,7 @@ class Publisher:
                 self._fatal = True
 
         try:
-            # Signed as it leaves: what waited on disk while the key was rotated bears the new one.
             key = message.key.encode()
-            headers = self._sign(message.topic, key, message.value)
             producer.produce(message.topic, message.value, key, headers=headers, on_delivery=delivered)
         except BufferError:
             return False

@@ -103,7 +103,7 @@ def publish(
         if speed:
             _wait_until(producer, begun_ns + round((event.at_ns - origin) / speed))
         topic, key, value = encode_event(event)
-        _produce(producer, topic, key, value, sign(topic, key, value), delivered)
+        _produce(producer, topic, key, value, sign([(topic, key, value)])[0], delivered)
         if failures:
             raise _unavailable(bootstrap, failures[0])
         messages += 1

@@ -29,14 +29,15 @@ def replay_letters(bootstrap: str, sink: Sink, letters: Sequence[Letter], sign: 
     """
     taken: list[dict[str, object]] = []
     producer = Producer(producer_settings(bootstrap))
-    for letter in letters:
+    signed = sign([(letter.topic, letter.key, letter.payload) for letter in letters])
+    for letter, headers in zip(letters, signed, strict=True):
         producer.produce(
             letter.topic,
             letter.payload,
             letter.key,
             headers=[
                 ("wattledger-replay-of", letter.position.encode()),
-                *sign(letter.topic, letter.key, letter.payload),
+                *headers,
             ],
             on_delivery=_remember(letter, taken),
         )

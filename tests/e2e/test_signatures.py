@@ -81,12 +81,14 @@ def test_what_its_node_signed_is_booked_and_nothing_else(
         "unknown_key": stranger,
         "expired_key": old,
         "foreign_key": foreign,
-        "bad_signature": lambda topic, key, value: own(topic, key, value + b"!"),
+        "bad_signature": lambda messages: own([(topic, key, value + b"!") for topic, key, value in messages]),
     }
     producer = Producer({"bootstrap.servers": bench.bootstrap, "partitioner": "murmur2_random"})
     for sign in forged.values():
         for one in (victim, descriptor):
-            producer.produce(one.topic, one.value, one.key, headers=sign(one.topic, one.key, one.value))
+            producer.produce(
+                one.topic, one.value, one.key, headers=sign([(one.topic, one.key, one.value)])[0]
+            )
     assert producer.flush(30) == 0
 
     with bench.database() as (dsn, client):

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from schemas.errors import ConfigurationError, UntrustedMessage
 from schemas.signatures import (
     KEY_HEADER,
+    MOST_AT_ONCE,
+    PROOF_HEADER,
     SIGNATURE_HEADER,
-    key_id_of,
     load_signing_key,
     new_signing_key,
     public_bytes,
-    signed_headers,
 )
+from schemas.signatures import signer as signer_of
 from schemas.topics import ENERGY, ITERATIONS
 from streams.trust import NodeKey, Registry, Trust, read_registry, stanza
 
@@ -31,7 +32,7 @@ def signer(tmp_path_factory: pytest.TempPathFactory):
 
 
 def headers(signer, topic=ITERATIONS, key=b"prod/node-7/llama", value=b"frame"):
-    return signed_headers(signer, key_id_of(public_bytes(signer)), topic, key, value)
+    return signer_of(signer)([(topic, key, value)])[0]
 
 
 def trusted(signer, *, from_ns=0, until_ns=10 * DAY, groups=(f"{NODE}/*",)) -> Registry:
@@ -72,12 +73,34 @@ def test_no_byte_moves_between_key_and_value_and_the_signature_still_holds(key, 
     signer = SIGNER
     whole = key + value
     cut = max(0, min(len(whole), len(key) + shift))
-    found = signed_headers(signer, key_id_of(public_bytes(signer)), ITERATIONS, key, value)
+    found = signer_of(signer)([(ITERATIONS, key, value)])[0]
     registry = trusted(signer, groups=("*",))
     if cut == len(key):
         registry.check(ITERATIONS, key, value, DAY, found)
     else:
         assert reason(registry, found, key=whole[:cut], value=whole[cut:]) == "bad_signature"
+
+
+@given(st.lists(st.binary(max_size=8), min_size=1, max_size=150), st.data())
+def test_each_message_of_a_batch_stands_alone_under_one_signature(values, data) -> None:
+    registry = trusted(SIGNER, groups=("*",))
+    batch = [(ITERATIONS, b"k%d" % number, value) for number, value in enumerate(values)]
+    signed = signer_of(SIGNER)(batch)
+    assert len({dict(one)[SIGNATURE_HEADER] for one in signed}) == -(-len(batch) // MOST_AT_ONCE)
+    for (topic, key, value), found in zip(batch, signed, strict=True):
+        registry.check(topic, key, value, DAY, found)
+    number = data.draw(st.integers(0, len(batch) - 1))
+    other = data.draw(st.integers(0, len(batch) - 1))
+    topic, key, value = batch[number]
+    assert reason(registry, signed[number], topic=topic, key=key, value=value + b"!") == "bad_signature"
+    if other != number:
+        assert reason(registry, signed[other], topic=topic, key=key, value=value) == "bad_signature"
+
+
+@given(st.binary(min_size=1, max_size=700))
+def test_a_proof_of_any_bytes_proves_nothing(proof) -> None:
+    registry = trusted(SIGNER, groups=("*",))
+    assert reason(registry, [*headers(SIGNER), (PROOF_HEADER, proof)]) == "bad_signature"
 
 
 def test_a_registry_is_what_its_stanzas_say_and_rotation_keeps_both_keys(signer, tmp_path: Path) -> None:
