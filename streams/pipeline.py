@@ -18,6 +18,7 @@ from schemas.side_input_codec import decode_load
 from schemas.side_inputs import Load
 from schemas.topics import ENERGY, ITERATIONS, LOADS
 from streams.acks import AckQueue
+from streams.ending import held_frames, last_word_ns, seal_rest
 from streams.side_inputs import SideInputs
 from streams.windows import (
     ClosedWindow,
@@ -132,6 +133,7 @@ class Pipeline:
         )
         self._read_to_ns: dict[tuple[str, int], int] = defaultdict(int)
         self._overdue: set[str] = set()
+        self._ended: set[str] = set()
         self._dead: list[DeadLetter] = []
         self._late: list[LateFrame] = []
         self._loads: list[Load] = []
@@ -204,6 +206,16 @@ class Pipeline:
             arrived_ns += [held.arrival_ns for frames in group.iterations.values() for held in frames]
             arrivals[group.partition] = max(*arrived_ns, arrivals.get(group.partition, 0))
         return arrivals
+
+    def quiet(self, now_ns: int) -> dict[int, int]:
+        """By partition where a group has long been unheard of: when it was heard last. It may have ended, or the
+        log may not be read so far.
+        """
+        return {
+            group.partition: self._heard_ns[group_id]
+            for group_id, group in self._groups.items()
+            if now_ns - self._heard_ns[group_id] > self._rules.park_ns
+        }
 
     def position(self, topic: str, partition: int) -> int:
         """The offset that must come next; 0 before the first message where reading may begin anywhere."""
@@ -297,30 +309,38 @@ class Pipeline:
             self._touched.discard(group_id)
             if len(windows) >= most_windows:
                 break
-        self._park({closed.group_id for closed in windows} | self._touched)
+        windows += self._seal_ended({closed.group_id for closed in windows} | self._touched)
         work = Work(
             tuple(windows), tuple(self._dead), tuple(self._late), tuple(self._loads), tuple(self._finished)
         )
         self._dead, self._late, self._loads, self._finished = [], [], [], []
         return work
 
-    def _park(self, busy: Collection[str]) -> None:
-        """Put groups aside that ended or were cut off long ago: one must not hold its partition's commits.
-
-        Judged by the broker's append times, so that every worker does the same. The frames that no window
-        holds yet are recorded by position, as late ones are.
+    def _seal_ended(self, busy: Collection[str]) -> Iterator[ClosedWindow]:
+        """Seal what is left of groups that ended or were cut off long ago: one must not hold its partition's
+        commits, nor keep its last joules. Judged by the broker's append times, so that every worker does the same.
         """
         for group_id, group in list(self._groups.items()):
-            quiet_ns = self._arrived_ns[group.partition] - self._heard_ns[group_id]
-            if quiet_ns < self._rules.park_ns or group_id in busy:
+            read_to_ns = min(self._read_to_ns[topic, group.partition] for topic in (ITERATIONS, ENERGY))
+            newest_ns = max(self._arrived_ns[group.partition], read_to_ns)
+            if newest_ns - self._heard_ns[group_id] < self._rules.park_ns or group_id in busy:
                 continue
-            for topic, engine_id, held in _held_frames(group):
-                message = Message(topic, group.partition, held.offset, held.arrival_ns, b"", b"")
-                if group.sealed_ns is None or held.frame.end_ns > group.sealed_ns:
-                    self._late.append(_late(message, held.frame, engine_id))
-                self._finished.append((topic, group.partition, held.offset))
-                self.held_bytes -= self._sizes.pop((topic, group.partition, held.offset))
-            del self._groups[group_id]
+            rest = seal_rest(group, self._rules)
+            yield from rest
+            if rest:
+                self._ended.add(group_id)
+            else:
+                self._let_go(group)
+
+    def _let_go(self, group: Group) -> None:
+        """Nothing of the group is needed any more."""
+        for topic, held in held_frames(group):
+            self._finish(topic, group.partition, held.offset)
+        del self._groups[group.group_id]
+
+    def _finish(self, topic: str, partition: int, offset: int) -> None:
+        self._acks[topic, partition].finish(offset)
+        self.held_bytes -= self._sizes.pop((topic, partition, offset))
 
     def settle(self, work: Work) -> dict[tuple[str, int], int]:
         """`work` is durable: returns, by topic and partition, the position that may now be committed."""
@@ -333,18 +353,12 @@ class Pipeline:
             dropped = forget_sealed(group, durable_ns, self._rules.silent_meter_ns)
             for topic, offsets in zip((ITERATIONS, ENERGY), dropped, strict=True):
                 for offset in offsets:
-                    self._acks[topic, group.partition].finish(offset)
-                    self.held_bytes -= self._sizes.pop((topic, group.partition, offset))
+                    self._finish(topic, group.partition, offset)
+            if group_id in self._ended and last_word_ns(group) <= durable_ns:
+                self._let_go(group)
+            self._ended.discard(group_id)
         released = {key: queue.release() for key, queue in self._acks.items()}
         return {key: position for key, position in released.items() if position is not None}
-
-
-def _held_frames(group: Group) -> Iterator[tuple[str, str, Held[IterationFrame] | Held[EnergyFrame]]]:
-    for engine_id, frames in group.iterations.items():
-        for held in frames:
-            yield ITERATIONS, engine_id, held
-    for metered in group.energy:
-        yield ENERGY, "", metered
 
 
 def must_match_key(message: Message, frame: IterationFrame | EnergyFrame) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "is_overdue",
     "sees_sealed_edge",
     "silent_meters",
+    "watermarks",
 ]
 
 Frame = TypeVar("Frame", IterationFrame, EnergyFrame)
@@ -167,7 +168,7 @@ def _next_due(group: Group, rules: WindowRules, read_to_ns: int) -> tuple[int, i
     end_ns = (start_ns // rules.window_ns + 1) * rules.window_ns
     if group.heard_ns < end_ns + min(rules.wait_ns, rules.silent_ns, rules.silent_meter_ns):
         return None  # nobody knows of time so far beyond the window: this is asked after every frame
-    marks = _watermarks(group, start_ns, end_ns)
+    marks = watermarks(group, start_ns, end_ns)
     silent = {stream for stream, mark in marks.items() if mark < end_ns + rules.wait_ns}
     if silent:
         patience_ns = max(_patience_ns(stream, rules) for stream in silent)
@@ -324,7 +325,7 @@ def _patience_ns(stream: str, rules: WindowRules) -> int:
     return rules.silent_meter_ns if stream.startswith(_ENERGY) else rules.silent_ns
 
 
-def _watermarks(group: Group, start_ns: int, end_ns: int) -> dict[str, int]:
+def watermarks(group: Group, start_ns: int, end_ns: int) -> dict[str, int]:
     """How far each stream is known: the meters of every node, and every engine of the window."""
     marks = {
         engine: max((held.frame.watermark_ns for held in group.iterations.get(engine, ())), default=0)

@@ -5,7 +5,7 @@
 ALTER TABLE batches{on_cluster} ADD COLUMN IF NOT EXISTS attempt FixedString(16) COMMENT 'equal to inputs; closes the sorting key, so that of two attempts at one revision neither erases the other',
     MODIFY ORDER BY (group_id, start_ns, batch_id, revision, attempt);
 
-ALTER TABLE batches{on_cluster} COMMENT COLUMN IF EXISTS closed_by 'watermark, bounded_wait for a silent stream, ended: the last, shorter window of a group that was not heard of for long, or superseded: other batches stand for its time';
+ALTER TABLE batches{on_cluster} COMMENT COLUMN IF EXISTS closed_by 'watermark, bounded_wait for a stream or group that was silent for long, or superseded: other batches stand for its time';
 
 ALTER TABLE repairs{on_cluster} COMMENT COLUMN IF EXISTS cause 'late_frame; counter_hole: two neighbours differ in what a counter read between them; overlap: two batches claim the same time; or attempts: one revision was written twice, of different frames';
 

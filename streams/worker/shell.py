@@ -50,6 +50,8 @@ RETRY_S: Final = 1.0
 """How often a broker or database that is away is asked again."""
 LOOK_S: Final = 30.0
 """How often the logs' ends are held against what was read: one call to the broker."""
+QUIET_LOOK_S: Final = 30.0
+"""How often the logs are asked whether a group of which nothing is heard has ended."""
 WAIT_S: Final = 0.02
 """How often a message that must wait looks again."""
 BREATH: Final = 64
@@ -94,6 +96,7 @@ class Shell:
         self._seen_ns: dict[Position, int] = {}
         self._seen_offset: dict[Position, int] = {}
         self._waiting: set[str] = set()
+        self._next_quiet_look_s = 0.0
         self._received = 0
         self._limits = DeadLetterLimits(settings.dead_letter_ratio, settings.dead_letters_in_a_row)
 
@@ -260,10 +263,12 @@ class Shell:
 
     async def _look_for_silence(self, pipeline: Pipeline) -> None:
         """Where a window is open only for frames that may be unread: see whether the logs are at their end."""
-        overdue = pipeline.overdue()
+        overdue, now_ns = pipeline.overdue(), time.time_ns()
+        if time.monotonic() >= self._next_quiet_look_s:
+            self._next_quiet_look_s = time.monotonic() + QUIET_LOOK_S
+            overdue = {**pipeline.quiet(now_ns), **overdue}
         if not overdue:
             return
-        now_ns = time.time_ns()
         try:
             asked = [(topic, partition) for partition in overdue for topic in _PARTNER]
             ends = await self._on_thread(self._frontier.ends, asked)

@@ -9,6 +9,7 @@ import pytest
 
 from schemas.energy import EnergyFrame, Meter
 from schemas.iterations import IterationFrame
+from schemas.topics import ENERGY, ITERATIONS
 from streams.ledger.books import read_books
 from streams.ledger.query import rows_of
 from streams.windows import WindowRules
@@ -247,19 +248,51 @@ def test_a_process_that_restarts_while_the_old_ones_frames_still_come_is_cut_apa
     assert total(database) == rise_uj(0, 15)
 
 
-def test_a_group_unheard_of_is_put_aside_by_position_and_loses_nothing_when_it_returns(
+OTHER = "lab/node-2/engine"
+ENDING = WindowRules(park_ns=30 * SECOND)
+
+
+def elsewhere(from_s: float, to_s: float) -> list[EnergyFrame]:
+    return [metered(*at, (("GPU-9", "boot-1"),), group_id=OTHER, engines=()) for at in halves(from_s, to_s)]
+
+
+def test_a_group_that_ended_is_sealed_to_its_last_word_and_holds_no_commit_back(database: "Client") -> None:
+    here = in_order([f(*at) for at in halves(0, 8) for f in (metered, served)])
+    worker = Booked(database, [descriptor()], rules=ENDING)
+    worker.send([*here, *elsewhere(8, 96)])
+    assert list(worker.pipeline.groups) == [OTHER]
+    assert worker.pipeline.held_bytes < 20 * len(worker.log[0].value) * 10
+    mine = [
+        (until, uj)
+        for group, until, uj in windows(database, "group_id, end_ns, metered_uj")
+        if group == GROUP
+    ]
+    assert [until for until, _ in mine] == [T0 + 5 * SECOND, T0 + 8 * SECOND]
+    assert sum(uj for _, uj in mine) == rise_uj(0, 8)
+    before = state(database)
+    worker.restart()
+    assert state(database) == before
+    assert read_books(database).closes
+
+
+def test_a_group_alone_on_its_partition_is_sealed_when_its_log_is_known_to_be_read(
     database: "Client",
 ) -> None:
-    """Its frames hold no commit back meanwhile."""
-    other = "lab/node-2/engine"
+    worker = Booked(database, [descriptor()], rules=ENDING)
+    worker.send(in_order([f(*at) for at in halves(0, 8) for f in (metered, served)]))
+    now_ns = T0 + 60 * SECOND
+    assert worker.pipeline.quiet(now_ns) == {0: T0 + 8 * SECOND}
+    for topic in (ITERATIONS, ENERGY):
+        worker.pipeline.log_read(topic, 0, now_ns)
+    worker.flush()
+    assert sum(uj for (uj,) in windows(database, "metered_uj")) == rise_uj(0, 8)
+    assert (worker.pipeline.groups, worker.pipeline.held_bytes, worker.pipeline.quiet(now_ns)) == ({}, 0, {})
+
+
+def test_a_group_that_had_ended_loses_nothing_when_it_returns(database: "Client") -> None:
     here = in_order([f(*at) for at in halves(0, 8) for f in (metered, served)])
-    there = [metered(*at, (("GPU-9", "boot-1"),), group_id=other, engines=()) for at in halves(8, 96)]
-    worker = Booked(database, [descriptor()], rules=WindowRules(park_ns=30 * SECOND))
-    worker.send([*here, *there])
-    assert list(worker.pipeline.groups) == [other]
-    assert worker.pipeline.held_bytes < 20 * len(worker.log[0].value) * 10
-    ((parked,),) = rows_of(database, "SELECT count() FROM late_frames FINAL", {})
-    assert parked > 0
+    worker = Booked(database, [descriptor()], rules=ENDING)
+    worker.send([*here, *elsewhere(8, 96)])
     worker.send(in_order([f(*at) for at in halves(96, 112) for f in (metered, served)]))
     worker.repair_all()
     mine = sum(uj for group, uj in windows(database, "group_id, metered_uj") if group == GROUP)
