@@ -71,7 +71,10 @@ def test_no_instrument_is_made_beside_the_catalogue() -> None:
                     "prometheus_client" in path.read_text()
                 ):
                     beside.append(str(path.relative_to(ROOT)))
-    assert set(beside) == {"schemas/metrics/instruments.py"}
+    beside_ours = {
+        "streams/answers/gauges.py"
+    }  # the ledger's figures under OpenCost's names: answers, not us
+    assert set(beside) == {"schemas/metrics/instruments.py"} | beside_ours
 
 
 def test_an_undeclared_metric_cannot_be_made() -> None:
