@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, SpeculativeConfig, VllmConfig
+from vllm.config import (
+    CacheConfig,
+    DeviceConfig,
+    ModelConfig,
+    ParallelConfig,
+    SchedulerConfig,
+    SpeculativeConfig,
+    VllmConfig,
+)
 from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import get_hash_fn_by_name
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
@@ -48,6 +56,10 @@ class Rig:
     accept: int = 1
     """Drafts that verification accepts per request and iteration."""
     drafts: int = 0
+    depth: int = 1
+    """Passes in flight."""
+    answer: tuple[int, ...] = (PLAIN,)
+    """The tokens that every request samples, again and again."""
     stop_at: dict[str, int] = field(default_factory=dict)
     """Requests that sample EOS as their n-th token."""
     rows: list[Row] = field(default_factory=list)
@@ -75,8 +87,8 @@ class Rig:
         )
 
     def run(self, max_steps: int = 10_000) -> None:
-        """Until nothing is left to do; two passes in flight if the scheduler is asynchronous."""
-        depth = 2 if self.asynchronous else 1
+        """Until nothing is left to do, with as many passes in flight as an engine core would have."""
+        depth = self.depth
         in_flight: deque[tuple[int, Any]] = deque()
         for _ in range(max_steps):
             if self.scheduler.has_requests() and len(in_flight) < depth:
@@ -131,8 +143,10 @@ class Rig:
         if not output.wattledger_test_sampling[key]:
             return []
         drafts = len(output.scheduled_spec_decode_tokens.get(key, ()))
-        tokens = [PLAIN] * (1 + min(self.accept, drafts))
         before = self.sampled.get(key, 0)
+        tokens = [
+            self.answer[(before + place) % len(self.answer)] for place in range(1 + min(self.accept, drafts))
+        ]
         self.sampled[key] = before + len(tokens)
         stop = self.stop_at.get(key)
         if stop is not None and before < stop <= self.sampled[key]:
@@ -149,6 +163,7 @@ def make_rig(
     sequences: int = 64,
     drafts: int = 0,
     base: type[Scheduler] | None = None,
+    pipeline: int = 1,
 ) -> Rig:
     """A scheduler of the tiny model with `blocks` KV blocks and `budget` tokens per iteration."""
     model = ModelConfig(
@@ -165,7 +180,12 @@ def make_rig(
     cache = CacheConfig(block_size=BLOCK, enable_prefix_caching=True)
     cache.num_gpu_blocks = blocks
     speculative = (
-        SpeculativeConfig(method="ngram", num_speculative_tokens=drafts, prompt_lookup_max=2)
+        SpeculativeConfig(
+            # Scheduling ahead of verification needs drafts that are made beside it.
+            method="ngram_gpu" if asynchronous else "ngram",
+            num_speculative_tokens=drafts,
+            prompt_lookup_max=2,
+        )
         if drafts
         else None
     )
@@ -175,6 +195,7 @@ def make_rig(
         cache_config=cache,
         device_config=DeviceConfig("cpu"),
         speculative_config=speculative,
+        parallel_config=ParallelConfig(pipeline_parallel_size=pipeline),
     )
     cache.num_gpu_blocks = blocks
     init_none_hash(get_hash_fn_by_name("sha256"))
@@ -188,4 +209,4 @@ def make_rig(
         hash_block_size=BLOCK,
         log_stats=True,
     )
-    return Rig(scheduler, asynchronous, drafts=drafts)
+    return Rig(scheduler, asynchronous, drafts=drafts, depth=pipeline + asynchronous)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
@@ -52,6 +53,19 @@ def rows_of(frames: list[IterationFrame]) -> dict[str, list[tuple[int, int, int,
             rows.setdefault(client, []).append((first + iteration, tokens, context, drafts, emitted))
         first += len(frame.iteration_start_ns)
     return {client: sorted(values) for client, values in rows.items()}
+
+
+def contexts_of(frames: list[IterationFrame]) -> dict[str, list[tuple[int, int]]]:
+    """By client id, row by row: context before, and by how much it grew."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for frame in frames:
+        rows = expand(frame)
+        advance = np.ones(len(rows.iteration), np.int64)
+        advance[frame.exception_row] = frame.exception_new_tokens - frame.exception_rejected
+        for place in np.argsort(rows.iteration, kind="stable").tolist():
+            client = frame.request_client_id[rows.request[place]]
+            found.setdefault(client, []).append((int(rows.context_tokens[place]), int(advance[place])))
+    return found
 
 
 def assert_exact(rig: Rig, frames: list[IterationFrame], *, contexts: bool = True) -> None:
@@ -121,6 +135,35 @@ def test_speculative_decoding(agent: FakeAgent, tmp_path: Path, accept: int) -> 
     frames = recorded(agent, rig)
     assert any(row.drafts for row in rig.rows)
     assert_exact(rig, frames)
+
+
+@pytest.mark.parametrize("accept", [0, 1, 3])
+def test_asynchronous_speculative_decoding(agent: FakeAgent, tmp_path: Path, accept: int) -> None:
+    rig = make_rig(tmp_path / "model", asynchronous=True, drafts=3)
+    rig.accept = accept
+    for index in range(5):
+        rig.submit(f"r{index}", [60 + index] * 33, max_tokens=23)
+    rig.run()
+    frames = recorded(agent, rig)
+    assert any(row.drafts for row in rig.rows)
+    # Ahead of verification the scheduler counts every draft in; the cache holds those that were accepted.
+    assert_exact(rig, frames, contexts=False)
+    for rows in contexts_of(frames).values():
+        for (context, advance), (after, _) in pairwise(rows):
+            assert context + advance == after
+
+
+def test_pipeline_parallel_passes_overlap_and_every_row_is_exact(agent: FakeAgent, tmp_path: Path) -> None:
+    rig = make_rig(tmp_path / "model", pipeline=2, sequences=4, budget=64)
+    for index in range(12):
+        rig.submit(f"r{index}", [60 + index] * (20 + 3 * index), max_tokens=9)
+    rig.run()
+    frames = recorded(agent, rig)
+    assert_exact(rig, frames)
+    starts = np.concatenate([frame.iteration_start_ns for frame in frames])
+    ends = np.concatenate([frame.iteration_end_ns for frame in frames])
+    assert (np.diff(starts) >= 0).all()
+    assert (starts[1:] < ends[:-1]).sum() > len(starts) // 2
 
 
 def test_asynchronous_overshoot_is_a_row_that_delivers_nothing(agent: FakeAgent, tmp_path: Path) -> None:
