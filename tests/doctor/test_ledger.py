@@ -4,14 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from click.testing import CliRunner
 
 from schemas.topics import ITERATIONS
 from streams.ledger.client import connect
 from streams.ledger.incident_rows import dead_letter_table
+from streams.ledger.migrations import up
 from streams.ledger.sink import ClickHouseSink
 from streams.ledger.tables import arrow_schema
 from streams.pipeline import DeadLetter, Message
@@ -19,11 +22,30 @@ from tests.ledger_rows import ORIGIN_NS, WINDOW_NS, Request, Window, write
 from wattledger.__main__ import cli
 from wattledger.doctor.contract import Finding, Status
 from wattledger.doctor.ledger import database_findings, ledger_findings
+from wattledger.local.clickhouse_front import Front
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 NOW_NS = ORIGIN_NS + WINDOW_NS + 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def kept(front: Front) -> "Iterator[Client]":
+    """One migrated database for the tests that only fill it."""
+    client = connect(front.dsn("doctor_ledger"))
+    up(client)
+    yield client
+    client.command("DROP DATABASE doctor_ledger SYNC")
+    client.close()
+
+
+@pytest.fixture
+def ledger(kept: "Client") -> "Client":
+    """It, empty."""
+    for table in ("batches", "ledger", "raw_meter", "dead_letters"):
+        kept.command(f"TRUNCATE TABLE {table}")
+    return kept
 
 
 def by_name(findings) -> dict[str, Finding]:
@@ -58,44 +80,44 @@ def test_a_column_that_somebody_added_is_drift(database: "Client", dsn: str) -> 
     assert "+ late_frames.surprise UInt8" in found.detail
 
 
-def test_windows_that_close_and_are_fresh_are_well(database: "Client") -> None:
-    write(ClickHouseSink(database), Window(requests=(Request(1, 700),), idle_uj=1))
-    found = by_name(ledger_findings(database, NOW_NS))
+def test_windows_that_close_and_are_fresh_are_well(ledger: "Client") -> None:
+    write(ClickHouseSink(ledger), Window(requests=(Request(1, 700),), idle_uj=1))
+    found = by_name(ledger_findings(ledger, NOW_NS))
     assert {finding.status for finding in found.values()} == {Status.OK}
     assert "sealed up to 1.0 s ago" in found["windows"].detail
 
 
-def test_a_ledger_that_is_empty_or_stopped_needs_its_worker(database: "Client") -> None:
-    empty = by_name(ledger_findings(database, NOW_NS))
+def test_a_ledger_that_is_empty_or_stopped_needs_its_worker(ledger: "Client") -> None:
+    empty = by_name(ledger_findings(ledger, NOW_NS))
     assert empty["windows"].status is Status.FAILED
     assert empty["books"].status is Status.SKIPPED
-    write(ClickHouseSink(database), Window(idle_uj=1))
-    late = by_name(ledger_findings(database, NOW_NS + 600 * 10**9))["windows"]
+    write(ClickHouseSink(ledger), Window(idle_uj=1))
+    late = by_name(ledger_findings(ledger, NOW_NS + 600 * 10**9))["windows"]
     assert late.status is Status.FAILED
     assert "601 s ago" in late.detail
     assert "wattledger worker" in late.fix
 
 
-def test_books_that_do_not_close_fail(database: "Client") -> None:
-    write(ClickHouseSink(database), Window(requests=(Request(1, 700),), idle_uj=1))
-    database.command("ALTER TABLE batches UPDATE idle_uj = 2 WHERE idle_uj = 1 SETTINGS mutations_sync = 1")
-    found = by_name(ledger_findings(database, NOW_NS))["books"]
+def test_books_that_do_not_close_fail(ledger: "Client") -> None:
+    write(ClickHouseSink(ledger), Window(requests=(Request(1, 700),), idle_uj=1))
+    ledger.command("ALTER TABLE batches UPDATE idle_uj = 2 WHERE idle_uj = 1 SETTINGS mutations_sync = 1")
+    found = by_name(ledger_findings(ledger, NOW_NS))["books"]
     assert found.status is Status.FAILED
     assert "1 windows" in found.detail
     assert "wattledger books" in found.fix
 
 
-def test_dead_letters_of_the_last_hour_are_a_warning(database: "Client") -> None:
+def test_dead_letters_of_the_last_hour_are_a_warning(ledger: "Client") -> None:
     letters = [
         DeadLetter(Message(ITERATIONS, 0, n, NOW_NS - 10**9, b"k", b"v"), reason, "d")
         for n, reason in enumerate(["malformed", "malformed", "unsigned"])
     ]
     rows = {"dead_letters": dead_letter_table(letters)}
-    ClickHouseSink(database).write(rows, arrow_schema("batches").empty_table())
-    found = by_name(ledger_findings(database, NOW_NS))["dead letters"]
+    ClickHouseSink(ledger).write(rows, arrow_schema("batches").empty_table())
+    found = by_name(ledger_findings(ledger, NOW_NS))["dead letters"]
     assert found.status is Status.WARNING
     assert "3 in the last hour: 2 malformed, 1 unsigned" in found.detail
-    later = by_name(ledger_findings(database, NOW_NS + 7200 * 10**9))["dead letters"]
+    later = by_name(ledger_findings(ledger, NOW_NS + 7200 * 10**9))["dead letters"]
     assert later.status is Status.OK
 
 
