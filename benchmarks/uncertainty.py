@@ -8,6 +8,9 @@ the same minute.
 """
 
 import argparse
+import multiprocessing
+import multiprocessing.queues
+import os
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -96,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fleets", type=int, default=1200, help="how many, over all settings (default 1200)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one per core")
     arguments = parser.parse_args()
     began = time.monotonic()
     names = sorted({name for setting in SETTINGS for name in setting.engines})
@@ -105,15 +109,41 @@ def main() -> None:
         for runs in plays.values()
         for run in runs
     }
-    counted = {setting.name: Counted() for setting in SETTINGS}
-    for number in range(arguments.fleets):
-        setting = SETTINGS[number % len(SETTINGS)]
-        draw = np.random.default_rng([arguments.seed, number])
-        metered, estimated = _fleet(setting, plays, features, draw)
-        _count(metered, sensor(setting.gpu), counted[setting.name])
-        _count_estimates(estimated, sensor(setting.gpu), counted[setting.name])
+    counted = _counted(arguments, plays, features)
     failed = _report(counted, arguments.fleets, time.monotonic() - began)
     raise SystemExit(1 if failed else 0)
+
+
+def _counted(
+    arguments: argparse.Namespace, plays: Mapping[str, Sequence[Play]], features: Mapping[int, Windows]
+) -> dict[str, Counted]:
+    """By setting; fleets are dealt to processes that share the runs by forking, and each is drawn by its number."""
+    fork = multiprocessing.get_context("fork")
+    results: multiprocessing.queues.Queue[list[tuple[int, Counted]]] = fork.Queue()
+
+    def work(part: int) -> None:
+        found = []
+        for number in range(part, arguments.fleets, arguments.processes):
+            setting, one = SETTINGS[number % len(SETTINGS)], Counted()
+            draw = np.random.default_rng([arguments.seed, number])
+            metered, estimated = _fleet(setting, plays, features, draw)
+            _count(metered, sensor(setting.gpu), one)
+            _count_estimates(estimated, sensor(setting.gpu), one)
+            found.append((number, one))
+        results.put(found)
+
+    workers = [fork.Process(target=work, args=(part,)) for part in range(arguments.processes)]
+    for worker in workers:
+        worker.start()
+    fleets = sorted((pair for _ in workers for pair in results.get()), key=lambda pair: pair[0])
+    for worker in workers:
+        worker.join()
+    counted = {setting.name: Counted() for setting in SETTINGS}
+    for number, one in fleets:
+        mine = counted[SETTINGS[number % len(SETTINGS)].name]
+        for name in Counted.__slots__:
+            getattr(mine, name).extend(getattr(one, name))
+    return counted
 
 
 def _fleet(
