@@ -31,7 +31,7 @@ __all__ = [
     "encode_policy",
 ]
 
-LOAD_KINDS: Final = ("model_load", "wake_up", "adapter_load")
+LOAD_KINDS: Final = ("model_load", "wake_up", "adapter_load", "unload")
 ORIGINS: Final = ("prior", "fit")
 BASES: Final = ("location", "market", "marginal")
 RESOLUTIONS: Final = ("interval", "annual")

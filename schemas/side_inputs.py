@@ -99,11 +99,11 @@ class GridIntensity:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A model load, wake-up or adapter load, published when it ends."""
+    """A model load, wake-up or adapter load, published when it ends; or that one was unloaded."""
 
     load_id: str
     kind: str
-    """`model_load`, `wake_up` or `adapter_load`."""
+    """`model_load`, `wake_up` or `adapter_load`; `unload` ends the claims on loads of the same `what`."""
     group_id: str
     engine_id: str
     incarnation: str

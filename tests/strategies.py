@@ -241,7 +241,7 @@ def loads() -> st.SearchStrategy[Load]:
             load_id, kind, *names, start, start + length, what
         ),
         NAMES,
-        st.sampled_from(["model_load", "wake_up", "adapter_load"]),
+        st.sampled_from(["model_load", "wake_up", "adapter_load", "unload"]),
         st.tuples(NAMES, NAMES, NAMES),
         TIMES_NS,
         st.integers(1, 10**12),

@@ -216,7 +216,8 @@ class Agent:
             return
         group_id = self._groups.by_engine[engine.engine_id]
         named = replace(load, engine_id=engine.engine_id, group_id=group_id)
-        self._loads[load.load_id] = named
+        if named.kind != "unload":  # takes no time: nothing of it is shown in energy frames
+            self._loads[load.load_id] = named
         if named.end_ns:
             self._put(LOADS, group_id, encode_load(named), Worth.FACT, engine.engine_id)
 

@@ -174,6 +174,13 @@ class Recorder:
         else:
             self._load_id = load_id
 
+    def unloaded(self, what: str) -> None:
+        """A model went to sleep, or an adapter was removed: nobody is admitted under its load any more."""
+        load_id, now_ns = f"{self.incarnation}-{len(self._loads)}", whole_us(self.clock.now())
+        gone = Load(load_id, "unload", "", self.engine_id, self.incarnation, now_ns, now_ns + US, what)
+        self._loads[load_id] = gone
+        self._load_events.append(gone)
+
     def switch_off(self, reason: str, error: BaseException | None = None) -> None:
         """Stop recording for good, with one log line; safe from any thread, never raises."""
         if not self.on:

@@ -173,6 +173,7 @@ def wrap_engine(taps: Taps) -> None:
     wrap(Scheduler, "schedule", schedule)
     wrap(Scheduler, "update_from_output", update_from_output)
     wrap(EngineCore, "execute_dummy_batch", execute_dummy_batch)
+    wrap(EngineCore, "sleep", unload_after)
     wrap(EngineCore, "wake_up", functools.partial(load_during, "wake_up"))
     wrap(EngineCore, "add_lora", functools.partial(load_during, "adapter_load"))
 
@@ -251,6 +252,16 @@ def execute_dummy_batch(original: Callable[..., Any], self: Any) -> Any:
     finally:
         if tap is not None and opened is not None:
             tap.dummy(opened)
+
+
+def unload_after(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Around EngineCore.sleep: the model gives its memory back."""
+    tap: VllmTap | None = getattr(self.scheduler, TAP, None)
+    try:
+        return original(self, *args, **kwargs)
+    finally:
+        if tap is not None:
+            guarded(tap.recorder.unloaded, self.vllm_config.model_config.model)
 
 
 def load_during(kind: str, original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -24,6 +24,14 @@ SELECT *
 FROM batches_as_of(as_of = '2299-12-31 23:59:59.999')
 COMMENT 'Each batch''s highest revision';
 
+ALTER TABLE loads{on_cluster} COMMENT COLUMN IF EXISTS kind 'model_load, wake_up, adapter_load; or unload: nobody is admitted any more under loads of the same what';
+
+CREATE OR REPLACE VIEW current_loads{on_cluster} AS
+SELECT *
+FROM (SELECT * FROM loads FINAL)
+WHERE kind != 'unload'
+COMMENT 'Model loads, each once';
+
 CREATE OR REPLACE VIEW cold_starts{on_cluster} AS
 SELECT
     load.load_id AS load_id,
@@ -40,6 +48,7 @@ SELECT
     -- Who was first served a day after the load pays for no part of it.
     fromUnixTimestamp64Nano(load.end_ns) + INTERVAL 24 HOUR AS deadline,
     following.load_id != '' AS followed,
+    following.kind = 'unload' AS unloaded,
     fromUnixTimestamp64Nano(sealed.until_ns) >= deadline AS overdue
 FROM current_loads AS load
 LEFT JOIN (
@@ -75,11 +84,45 @@ LEFT JOIN (
     SELECT group_id, max(end_ns) AS until_ns FROM batches GROUP BY group_id
 ) AS sealed ON load.group_id = sealed.group_id
 LEFT JOIN (
-    -- A load takes the place of those before it on its engine; an adapter's only of the same adapter's.
-    SELECT DISTINCT earlier.load_id AS load_id
+    -- A load takes the place of those before it on its engine; an adapter's only of the same adapter's. An unload
+    -- ends what was loaded of the same name. The first of them counts.
+    SELECT earlier.load_id AS load_id, argMin(later.kind, later.start_ns) AS kind
     FROM current_loads AS earlier
-    INNER JOIN current_loads AS later ON earlier.engine_id = later.engine_id
-    WHERE later.start_ns > earlier.start_ns
-        AND (later.kind != 'adapter_load' OR (earlier.kind = 'adapter_load' AND earlier.what = later.what))
+    INNER JOIN (SELECT * FROM loads FINAL) AS later ON earlier.engine_id = later.engine_id
+    WHERE later.start_ns > earlier.start_ns AND multiIf(
+        later.kind = 'unload', earlier.what = later.what,
+        later.kind = 'adapter_load', earlier.kind = 'adapter_load' AND earlier.what = later.what,
+        true
+    )
+    GROUP BY earlier.load_id
 ) AS following ON load.load_id = following.load_id
 COMMENT 'Per load: its energy, and whether it is known: its group is sealed past the load''s end';
+
+CREATE OR REPLACE VIEW cold_start_balance{on_cluster} AS
+SELECT
+    load.load_id AS load_id,
+    load.kind AS kind,
+    load.group_id AS group_id,
+    load.event_time AS event_time,
+    load.amortised_over AS amortised_over,
+    load.energy_uj AS energy_uj,
+    moved.energy_uj AS claimed_uj,
+    load.energy_uj - moved.energy_uj AS unclaimed_uj,
+    moved.requests AS requests,
+    multiIf(
+        NOT load.known, 'window_not_sealed',
+        unclaimed_uj = 0, '',
+        unclaimed_uj < 0 OR moved.requests > load.amortised_over, 'ordinal_claimed_twice',
+        load.unloaded, 'unload',
+        load.followed, 'next_load',
+        load.overdue, 'deadline',
+        'fewer_requests_than_N'
+    ) AS reason
+FROM cold_starts AS load
+LEFT JOIN (
+    SELECT load_id, sum(toInt128(current_transfers.energy_uj)) AS energy_uj, toInt64(count()) AS requests
+    FROM current_transfers
+    WHERE kind = 'cold_start' AND side = 'to'
+    GROUP BY load_id
+) AS moved ON load.load_id = moved.load_id
+COMMENT 'Per load: what requests have claimed of it, what stays in cold_start, and why';

@@ -101,7 +101,8 @@ class ColdStart:
     """Requests that have claimed their share."""
     reason: str
     """Why something stays: `window_not_sealed` (E is not known yet), `fewer_requests_than_N` (so far), or for good
-    `next_load` (the engine loaded again), `deadline` (a day has passed since the load); `ordinal_claimed_twice`
+    `next_load` (the engine loaded again), `unload` (it went to sleep, or the adapter was removed),
+    `deadline` (a day has passed since the load); `ordinal_claimed_twice`
     (two requests carry one ordinal: a fault of the hook). Empty if nothing stays."""
 
 

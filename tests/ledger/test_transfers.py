@@ -111,6 +111,26 @@ def test_what_no_request_claimed_stays_in_cold_start_with_the_reason(database: "
     assert balance.reason == "fewer_requests_than_N"
 
 
+def test_what_is_unloaded_ends_its_own_loads_and_no_others(database: "Client") -> None:
+    base, adapter, later = (
+        load(name, amortised_over=10) | {"what": what, "kind": kind}
+        for name, what, kind in (
+            (LOAD, "tiny", "model_load"),
+            ("a", "poet", "adapter_load"),
+            ("b", "clerk", "adapter_load"),
+        )
+    )
+    gone = load("u", amortised_over=0) | {"what": "poet", "kind": "unload"}
+    gone |= {"start_ns": gone["start_ns"] + 1}
+    drawn = Window(cold_starts_uj={LOAD: 1000, "a": 100, "b": 100})
+    write(ClickHouseSink(database), drawn, Window(number=1), loads=[base, adapter, later, gone])
+    reasons = {one.load_id: one.reason for one in cold_start_balance(database)}
+    assert reasons == {LOAD: "fewer_requests_than_N", "a": "unload", "b": "fewer_requests_than_N"}
+    asleep = gone | {"load_id": "v", "what": "tiny"}
+    write(ClickHouseSink(database), loads=[asleep])
+    assert {one.load_id: one.reason for one in cold_start_balance(database)} == reasons | {LOAD: "unload"}
+
+
 def test_two_requests_that_carry_one_ordinal_are_reported(database: "Client") -> None:
     write(
         ClickHouseSink(database),
