@@ -6,6 +6,7 @@ day did, provided that old keys stay in the registry.
 
 import base64
 import binascii
+import logging
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +30,11 @@ __all__ = [
     "trust_all",
 ]
 
+log: Final = logging.getLogger(__name__)
+
 END_OF_TIME_NS: Final = 2**62
+MENDABLE: Final = ("unknown_key", "expired_key", "foreign_key")
+"""What a newer registry may answer otherwise."""
 FIELDS: Final = frozenset({"node", "public_key", "valid_from", "valid_until", "groups"})
 Check = Callable[[str, bytes, bytes, int, RecordHeaders], None]
 """Raises UntrustedMessage for what must not be read: topic, key, value, arrival (Unix ns), headers of a message."""
@@ -110,7 +115,7 @@ class Trust:
     def refresh(self) -> bool:
         """Read the file if it is another than last time; whether it was.
 
-        Raises ConfigurationError for a file that is no registry; what was trusted before is trusted still.
+        Raises ConfigurationError for a file that is no registry, once per change; what was trusted is trusted still.
         """
         try:
             status = self.path.stat()
@@ -118,11 +123,10 @@ class Trust:
             raise ConfigurationError(
                 f"{self.path}: {error.strerror}: no registry of nodes' keys there"
             ) from None
-        seen = (status.st_mtime_ns, status.st_size)
+        seen, self._seen = self._seen, (status.st_mtime_ns, status.st_size)
         if seen == self._seen:
             return False
         self.registry = load_registry(self.path)
-        self._seen = seen
         return True
 
     def check(self, topic: str, key: bytes, value: bytes, arrival_ns: int, headers: RecordHeaders) -> None:
@@ -130,9 +134,17 @@ class Trust:
         try:
             self.registry.check(topic, key, value, arrival_ns, headers)
         except UntrustedMessage as error:
-            if error.reason not in ("unknown_key", "expired_key", "foreign_key") or not self.refresh():
+            if error.reason not in MENDABLE or not self._refreshed():
                 raise
             self.registry.check(topic, key, value, arrival_ns, headers)
+
+    def _refreshed(self) -> bool:
+        try:
+            return self.refresh()
+        except ConfigurationError as error:
+            # A slip in an edit must not stop what was trusted before it.
+            log.error("the registry as it was stays in force: %s", error)  # noqa: TRY400 - the trace tells nothing
+            return False
 
 
 def trust_all(topic: str, key: bytes, value: bytes, arrival_ns: int, headers: RecordHeaders) -> None:

@@ -1,4 +1,4 @@
-"""A worker that asks for signatures books what agents signed, sets the rest aside by name, and logs JSON lines."""
+"""A worker that asks for signatures books what agents signed, and sets the rest aside by name."""
 
 import json
 import random
@@ -13,6 +13,7 @@ from producers.agent.publisher import Publisher
 from producers.agent.spool import Outgoing, Spool, Worth
 from schemas.signatures import Sign, new_signing_key, public_bytes, signer, unsigned
 from schemas.topics import ENERGY, ENGINES
+from streams.ledger.own_footprint import read_own_energy
 from streams.trust import NodeKey, stanza
 from tests.e2e.conftest import Bench
 from tests.rig.ledgers import books_of, wait_until_booked
@@ -105,7 +106,11 @@ def test_what_its_node_signed_is_booked_and_nothing_else(
             "GROUP BY reason",
             parameters={"topic": ENERGY, "key": victim.key.decode()},
         ).result_rows
+        (own,) = read_own_energy(client, from_ns=0, to_ns=2**62, as_of_ns=2**62)
     assert dict(found) == dict.fromkeys(forged, 1)
+    assert own.role == "worker"
+    assert own.energy_uj == pytest.approx(own.cpu_s * 3.5e6, rel=1e-6)
+    assert own.cpu_s > 1.0
     said = [json.loads(line)["message"] for line in running.log.read_text().splitlines()]
     assert any(message.startswith("gate open") for message in said)
     refused = [message for message in said if "side input refused" in message and stream.cluster in message]

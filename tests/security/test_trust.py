@@ -127,6 +127,22 @@ def test_a_key_that_was_added_is_known_without_a_restart(signer, tmp_path: Path)
     trust.check(ITERATIONS, b"prod/node-7/llama", b"frame", DAY, headers(signer))
 
 
+def test_a_slip_in_an_edit_stops_nothing_that_was_trusted(
+    signer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "nodes.toml"
+    path.write_text(stanza(NodeKey(NODE, public_bytes(signer), 0, 2**62, (f"{NODE}/*",))))
+    trust = Trust(path)
+    trust.refresh()
+    path.write_text("[[key]\n")
+    stranger = new_signing_key(tmp_path / "stranger.pem")
+    for _ in range(3):
+        with pytest.raises(UntrustedMessage):
+            trust.check(ITERATIONS, b"prod/node-7/llama", b"frame", DAY, headers(stranger))
+        trust.check(ITERATIONS, b"prod/node-7/llama", b"frame", DAY, headers(signer))
+    assert sum("stays in force" in record.message for record in caplog.records) == 1
+
+
 KEY = base64.b64encode(bytes(32)).decode()
 
 
