@@ -1,7 +1,7 @@
-"""A simulated fleet's microjoules, tokens and meters are what they were: whoever makes the path faster finds out here.
+"""A simulated fleet's microjoules, tokens and meters are what they were: a faster path that differs ends here.
 
 The digests were taken from the plain way (whole-array operations, one engine at a time, rows made batch by batch).
-They cover numbers that follow from the events alone; a new rule of accounting may change them, a faster way may not.
+They cover numbers that follow from the events alone; a new rule of accounting may change them, mere speed may not.
 """
 
 import hashlib
