@@ -115,7 +115,7 @@ class Trust:
     def refresh(self) -> bool:
         """Read the file if it is another than last time; whether it was.
 
-        Raises ConfigurationError for a file that is no registry, once per change; what was trusted is trusted still.
+        Raises ConfigurationError for a file that is no registry, once per change; what was trusted stays so.
         """
         try:
             status = self.path.stat()
