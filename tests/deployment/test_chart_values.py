@@ -1,12 +1,14 @@
 """The chart's values: each documented, each in the schema, nothing else let in; no tool needed to check it."""
 
 import json
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
 from streams.split import METHODS
+from tests.helm.charts import NEWEST, OLDEST, ROOT
 from tools.helm_docs import CHART, readme, values
 
 TEXT = (CHART / "values.yaml").read_text(encoding="utf-8")
@@ -65,6 +67,20 @@ def test_the_schema_knows_the_values_and_no_others() -> None:
                 compare(schema["properties"][key], value, f"{path}.{key}")
 
     compare(SCHEMA, DEFAULTS, "values")
+
+
+def test_the_versions_of_kubernetes_are_the_same_wherever_they_are_named() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    assert chart["kubeVersion"] == f">={OLDEST}.0-0"
+    assert f"KUBERNETES=v{NEWEST}." in (ROOT / "tools" / "helm-env").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "operations" / "install.md").read_text(encoding="utf-8")
+    assert f"validated against {OLDEST} and {NEWEST}" in page
+
+
+def test_the_chart_is_of_the_programs_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert chart["appVersion"] == project["version"]
 
 
 def test_the_methods_are_the_workers() -> None:

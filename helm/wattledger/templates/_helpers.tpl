@@ -215,6 +215,9 @@ seccompProfile:
 {{- $ports := dict -}}
 {{- range splitList "," .Values.kafka.bootstrapServers }}
 {{- $_ := set $ports (last (splitList ":" (trim .))) true }}
+{{- end }}
+{{- range .Values.kafka.brokerPorts }}
+{{- $_ := set $ports (toString .) true }}
 {{- end -}}
 - to:
     {{- if .Values.kafka.egress }}
