@@ -6,6 +6,7 @@ of full buffers) is Faust's own.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 
@@ -13,6 +14,8 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP, Message
 
 __all__ = ["FetchTransport"]
+
+log = logging.getLogger(__name__)
 
 PAUSE_S: Final = 0.05
 """Between two looks at what was fetched: in live traffic this is how records gather into one event. A third of what
@@ -30,7 +33,7 @@ class _FetchConsumer(Consumer):
         if not records or self.should_stop:
             return
         if not self.flow_active:
-            await self.perform_seek()
+            await self._seek_again()
             return
         generation = self.app.consumer_generation_id
         for tp, fetched in records.items():
@@ -39,6 +42,13 @@ class _FetchConsumer(Consumer):
             if active is None or tp in active or tp in self._buffered_partitions:
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 yield tp, self._whole_fetch(tp, fetched)
+
+    async def _seek_again(self) -> None:
+        """A rebalance came in between: what was fetched is dropped, and read again from what is committed."""
+        try:
+            await self.perform_seek()
+        except Exception as error:  # noqa: BLE001 - the rebalance goes on, and seeks itself when it is done
+            log.warning("could not seek while partitions move: %s", error)
 
     def _whole_fetch(self, tp: TP, fetched: list[Any]) -> Message:
         message: Any = self._to_message(tp, fetched[-1])
