@@ -83,6 +83,7 @@ def run_worker(settings: WorkerSettings) -> None:
         app = create_app(settings, shell, data_dir)
         # The log is the command's to set up: Faust would give the root logger a form of its own.
         worker = faust.Worker(app, loop=loop, quiet=True, redirect_stdouts=False, override_logging=False)
+        worker.spinner = None  # its escape sequences would stand between the log's lines
         logging.getLogger("streams").setLevel(logging.INFO)
         try:
             worker.execute_from_commandline()
