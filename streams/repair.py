@@ -5,6 +5,7 @@ neighbours share every reading at their edge. Where the frames say that other ba
 process whose first frame was lost, a group that began earlier), those replace the sealed ones as a whole.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -37,6 +38,8 @@ class Sealed:
     gap_causes: tuple[str, ...]
     models: tuple[ModelVersion, ...]
     """The energy models it was split with."""
+    method: str = ""
+    """How it was split; empty without requests."""
 
 
 def rebook(
@@ -62,7 +65,7 @@ def rebook(
     for left, right in pairwise(cut_at_incarnations(group, edges)):
         before = [one for one in sealed if one.start_ns < right and one.end_ns > left]
         closed = close_window(group, left, right, _still_silent(group, before, right))
-        batch = book(closed, _with_models(side, before, left), rules, reason=reason)
+        batch = book(closed, _with_models(side, before, left), _as_recorded(before, rules), reason=reason)
         booked_uj = sum(batch.account_uj(account) for account in ACCOUNTS)
         assert booked_uj == batch.metered_uj, f"{batch.batch_id}: {booked_uj} of {batch.metered_uj} µJ booked"
         batches.append(batch)
@@ -113,6 +116,22 @@ def _still_silent(group: Group, before: Sequence[Sealed], end_ns: int) -> set[st
             if max((held.frame.watermark_ns for held in frames), default=0) < end_ns:
                 silent.add(engine)
     return silent
+
+
+def _as_recorded(before: Sequence[Sealed], rules: SplitRules) -> SplitRules:
+    """`rules`, or where these batches say that they were split by another method, that: a repair is no restatement
+    by today's settings.
+    """
+    drawn = [
+        found for one in before if (found := re.search(r"shapley_(sampled|truncated)_K(\d+)", one.method))
+    ]
+    if not drawn:
+        closed_form = any("shapley_series" in one.method for one in before)
+        return replace(rules, method="auto") if closed_form else rules
+    method, permutations = drawn[0][1], int(drawn[0][2])
+    if rules.method == method and rules.permutations in (None, permutations):
+        return rules
+    return replace(rules, method=method, permutations=permutations)
 
 
 def _with_models(side: SideInputs, before: Sequence[Sealed], at_ns: int) -> SideInputs:

@@ -26,7 +26,7 @@ Position = tuple[str, int, int, int]
 STRETCH: Final = """
 SELECT
     toString(batch_id), revision, group_id, topic_partition, start_ns, end_ns, gap_causes,
-    engine_class, model_version
+    engine_class, model_version, method
 FROM current_batches
 WHERE group_id = {group_id:String} AND end_ns >= {from_ns:Int64} AND start_ns <= {to_ns:Int64}
 ORDER BY start_ns
@@ -120,7 +120,9 @@ def last_revisions(client: "Client", group_id: str, stretch: Stretch, from_ns: i
 def _sealed(row: Sequence[Any], models: Mapping[tuple[str, str], ModelVersion]) -> Sealed:
     batch_id, revision, group_id, partition, start_ns, end_ns, gap_causes = row[:7]
     recorded = tuple(models[key] for key in _model_keys(row) if key in models)
-    return Sealed(batch_id, revision, group_id, partition, start_ns, end_ns, tuple(gap_causes), recorded)
+    return Sealed(
+        batch_id, revision, group_id, partition, start_ns, end_ns, tuple(gap_causes), recorded, row[9]
+    )
 
 
 def _model_keys(row: Sequence[Any]) -> list[tuple[str, str]]:

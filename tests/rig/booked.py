@@ -44,6 +44,7 @@ class Booked:
     """A migrated database; what it holds is dropped."""
     engines: Sequence[EngineDescriptor]
     rules: WindowRules = field(default_factory=WindowRules)
+    split: SplitRules = field(default_factory=SplitRules)
     log: list[Message] = field(default_factory=list)
     retained_from: int = 0
     """Offsets below are gone from every topic."""
@@ -80,7 +81,7 @@ class Booked:
     def flush(self) -> list[Batch]:
         booked: list[Batch] = []
         while work := self.pipeline.take():
-            batches = [book(closed, self.side, SplitRules()) for closed in work.windows]
+            batches = [book(closed, self.side, self.split) for closed in work.windows]
             tables = {
                 "ledger": ledger_table(batches),
                 "raw_meter": meter_table(batches),
@@ -99,7 +100,7 @@ class Booked:
 
     def repair(self, causes: Sequence[Cause] | None = None) -> list[Repaired]:
         """One run of the job; the causes that are open, unless some are given."""
-        needs = Repairs(self.client, self.sink, self._read, self.side, self.rules, SplitRules())
+        needs = Repairs(self.client, self.sink, self._read, self.side, self.rules, self.split)
         return list(repair(needs, self.causes() if causes is None else causes))
 
     def repair_all(self) -> int:

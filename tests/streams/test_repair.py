@@ -14,6 +14,7 @@ from streams.attribution import EnergyModel
 from streams.ledger.books import read_books
 from streams.ledger.causes import Cause
 from streams.ledger.query import rows_of
+from streams.split import SplitRules
 from streams.worker.repairing import BEYOND_RETENTION, REVISED, UNCHANGED
 from tests.builders import ENGINE, GROUP, SECOND, T0, decode_frame, descriptor, energy_frame
 from tests.rig.booked import Booked, state
@@ -210,3 +211,20 @@ def test_frames_before_the_groups_first_window_extend_its_time_backwards(databas
     assert rows_of(database, "SELECT min(start_ns), count() FROM current_batches", {}) == [(T0, 4)]
     assert read_books(database).total.metered_uj == metered_total(database)
     assert read_books(database).closes
+
+
+def test_a_batch_is_split_again_by_the_method_it_was_split_by(database: "Client") -> None:
+    """Whatever the setting is today."""
+    frames = stream(16)
+    lost = frames.pop(7)
+    first = Booked(database, [descriptor()], split=SplitRules("truncated", 40))
+    first.send(frames)
+    first.send([lost])
+    first.split = SplitRules()
+    (done,) = first.repair()
+    assert done.outcome == REVISED
+    methods = rows_of(database, "SELECT DISTINCT method FROM batches WHERE batch_size > 0", {})
+    assert methods == [("shapley_truncated_K40",)]
+    assert [one.outcome for one in first.repair([Cause("", "asked", GROUP, 0, T0, T0 + 16 * SECOND)])] == [
+        UNCHANGED
+    ]
