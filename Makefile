@@ -93,6 +93,12 @@ bench-attribution: setup  ## accuracy and speed of the split beside other estima
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 tools/uv run --frozen --all-extras --group bench \
 	    python -m benchmarks.attribution
 
+bench-receipts: setup  ## what signing and checking a receipt cost, beside the signature alone (20 s)
+	@tools/uv run --frozen --all-extras python -m benchmarks.receipts
+
+bench-answers: setup  ## a 30-day report of one tenant of 1,000 over 100 million ledger rows (10 min, 12 GB of disk)
+	@tools/uv run --frozen --all-extras python -m benchmarks.report --rows 100000000
+
 bench-uncertainty: setup  ## coverage of 90 % intervals on 1,200 simulated fleets (10 min)
 	@OPENBLAS_NUM_THREADS=1 tools/uv run --frozen --all-extras python -m benchmarks.uncertainty
 
@@ -109,6 +115,12 @@ bench-carbon: setup  ## one tenant's month of grams over a fleet, from rollups (
 
 bench-stream: setup  ## one worker core from Kafka bytes to durable rows, beside a plain consumer; latency (6 min)
 	@tools/uv run --frozen --all-extras python -m benchmarks.stream
+
+bench-fleet: setup  ## a mixed fleet on one worker core, beside a decoder, JSON records and permutations (4 min)
+	@tools/uv run --frozen --all-extras python -m benchmarks.fleet
+
+bench-scaling: setup  ## what the cost grows with, memory per engine, a day of engines that come and go (2 min)
+	@OPENBLAS_NUM_THREADS=1 tools/uv run --frozen --all-extras python -m benchmarks.scaling
 
 bench-recovery: setup  ## kill -9 at the demo's load: until the books go on, beside Faust's defaults (12 min)
 	@tools/uv run --frozen --all-extras python -m benchmarks.recovery

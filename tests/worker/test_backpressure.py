@@ -18,7 +18,7 @@ from streams.worker.health import Health
 from streams.worker.jobs import Jobs
 from streams.worker.metrics import WorkerMetrics
 from streams.worker.settings import WorkerSettings
-from streams.worker.shell import Shell
+from streams.worker.shell import BREATH, Shell
 from tests.builders import GROUP, T0, decode_frame, descriptor, energy_frame
 
 MOST_BYTES = 20_000
@@ -155,5 +155,23 @@ def test_a_topic_far_ahead_waits_for_the_other_and_both_arrive() -> None:
         await feed(shell, handed_over[ITERATIONS][1:], [])
         await ahead
         assert len(energy) == 600
+
+    asyncio.run(run(scenario))
+
+
+def test_records_of_a_fetch_are_taken_in_order_until_their_assignment_ends() -> None:
+    async def scenario(shell: Shell, database: Database) -> None:
+        database.there.set()
+        single = events(50)[ENERGY]
+        app = SimpleNamespace(consumer_generation_id=1)
+        records = tuple(event.message.value[0] for event in single)
+        fetch = SimpleNamespace(topic=ENERGY, offset=len(records) - 1, value=records, generation_id=1)
+        task = asyncio.create_task(shell.receive(SimpleNamespace(message=fetch, app=app)))
+        assert shell._pipeline is not None
+        while not shell._pipeline.position(ENERGY, 0):
+            await asyncio.sleep(0)
+        app.consumer_generation_id = 2  # partitions are being taken, and the rest will be read again
+        await task
+        assert shell._pipeline.position(ENERGY, 0) == BREATH < len(records)
 
     asyncio.run(run(scenario))
