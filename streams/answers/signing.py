@@ -107,23 +107,22 @@ def verified(ring: Keyring, token: str) -> dict[str, Any]:
 
     Raises DataError for anything that is no JWS, an unknown key, another algorithm, or a changed byte.
     """
-    signed, key, signature = _taken_apart(ring, token)
+    signed, payload, key, signature = _taken_apart(ring, token)
     try:
         crypto_sign_open(signature + signed, key.public)
     except CryptoError:
         raise DataError(
             "the signature does not fit: the receipt was changed, or not signed by this key"
         ) from None
-    receipt: dict[str, Any] = json.loads(_decoded(signed.partition(b".")[2]))
+    receipt: dict[str, Any] = json.loads(payload)
     return receipt
 
 
-def _taken_apart(ring: Keyring, token: str) -> tuple[bytes, Key, bytes]:
-    """(what was signed, with which key, the signature), before anything is believed."""
+def _taken_apart(ring: Keyring, token: str) -> tuple[bytes, bytes, Key, bytes]:
+    """(what was signed, of it the payload, with which key, the signature), before anything is believed."""
     try:
-        head, payload, tail = token.encode("ascii").split(b".")
-        signature = _decoded(tail)
-        _decoded(payload)
+        head, body, tail = token.encode("ascii").split(b".")
+        signature, payload = _decoded(tail), _decoded(body)
     except ValueError as error:
         raise DataError(
             f"this is no signed receipt (three parts of base64url with dots between): {error}"
@@ -133,7 +132,7 @@ def _taken_apart(ring: Keyring, token: str) -> tuple[bytes, Key, bytes]:
             f"this is no signed receipt: its signature has {len(signature)} bytes, not {SIGNATURE_BYTES}"
         )
     found = next((key for key in ring.keys.values() if key.header == head), None)
-    return head + b"." + payload, found or _named(ring, head), signature
+    return head + b"." + body, payload, found or _named(ring, head), signature
 
 
 def _named(ring: Keyring, head: bytes) -> Key:
