@@ -52,6 +52,12 @@ test-outage: setup  ## an hour without Kafka in a minute: the agent's memory fla
 test-images: setup  ## what goes into each image, installed and run: agent, worker, API (package index, five minutes)
 	@WATTLEDGER_TEST_IMAGES=1 tools/uv run --frozen --all-extras pytest tests/images
 
+test-sglang:  ## the hook on SGLang's own scheduler classes, on CPU, no model (needs test-vllm's environment)
+	@tools/vllm-env
+	@tools/sglang-env
+	@cd tests/sglang && PYTHONPATH=../../.cache/sglang-site ../../.cache/vllm-venv/bin/python -m pytest \
+	    -c ../vllm/pytest.ini
+
 test-pure: setup  ## what needs neither broker nor database, in two minutes: for other Pythons
 	@tools/uv run --frozen --all-extras pytest tests/schemas tests/streams tests/attribution tests/simulation \
 	    --ignore=tests/simulation/test_publish.py --ignore=tests/streams/test_repair.py tests/test_rooms.py

@@ -9,17 +9,21 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from confluent_kafka import Consumer, TopicPartition
 
 from streams.ledger import migrations
 from streams.ledger.books import read_books
 from streams.ledger.client import connect
 from streams.ledger.transfers import cold_start_balance
+from tests.hooks.leaks import PLANTED, leaks, topic_layers
 from tests.meters import nvml_stub
+from tests.rig.streams import ends
 from wattledger.commands.books import print_books
 from wattledger.demo import Run, begin_at_the_end, new_run
 from wattledger.local.broker import broker
@@ -52,6 +56,7 @@ def main() -> int:
         say("Kafka", f"{kafka.kind} at {kafka.bootstrap}")
         create_topics(kafka.bootstrap, partitions=4)
         begin_at_the_end(kafka.bootstrap, run.name)
+        begins = ends(kafka.bootstrap)
         options = ["--group", run.name, "--window", str(WINDOW_S)]
         child = stack.enter_context(
             worker(kafka=kafka.bootstrap, clickhouse=run.clickhouse, log=run.log, options=options)
@@ -89,7 +94,11 @@ def main() -> int:
         )
         child.ask_to_stop()
         child.process.wait()
-    return answer(run, usage)
+        found = planted_on(kafka.bootstrap, begins)
+        say(
+            "Privacy", found[0] if found else "no word and no token of any prompt is in any message, unpacked"
+        )
+    return answer(run, usage) or int(bool(found))
 
 
 def start_agent(run: Run, stub: nvml_stub.NvmlStub, kafka: str) -> "subprocess.Popen[bytes]":
@@ -150,6 +159,20 @@ def answer(run: Run, usage: dict[str, Any]) -> int:
     say("Tokens", "as the server counted them" if exact else "NOT as the server counted them")
     say("Books", "close" if books.closes else "DO NOT CLOSE")
     return 0 if exact and books.closes else 1
+
+
+def planted_on(bootstrap: str, begins: Mapping[tuple[str, int], int]) -> list[str]:
+    """What the messages since `begins` hold of the words and token ids that the client asked with."""
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "demo-vllm", "enable.partition.eof": True}
+    )
+    messages = []
+    for (topic, partition), begin in begins.items():
+        consumer.assign([TopicPartition(topic, partition, begin)])
+        while (message := consumer.poll(20)) is not None and not message.error():
+            messages.append((message.key() or b"", message.value() or b""))
+    consumer.close()
+    return leaks(topic_layers(messages), PLANTED, [f"w{token}" for token in PLANTED])
 
 
 def say(what: str, line: str) -> None:

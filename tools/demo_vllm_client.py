@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from openai import OpenAI  # type: ignore[import-not-found, unused-ignore]
 
+from tests.hooks.leaks import PLANTED
 from tests.vllm.serve import MODEL, serve
 
 TENANTS = ("acme", "globex", "initech")
@@ -29,7 +30,9 @@ def main() -> None:
 
         def ask(number: int) -> tuple[str, int, int]:
             tenant = TENANTS[number % len(TENANTS)]
-            words = " ".join(f"w{3 + (7 * number + place) % 500}" for place in range(10 + 5 * number))
+            words = " ".join(
+                f"w{PLANTED[(number + place) % len(PLANTED)]}" for place in range(10 + 5 * number)
+            )
             found = client.completions.create(
                 model=MODEL,
                 prompt=words,

@@ -1,6 +1,7 @@
 """The SGLang plugin (entry point `sglang.srt.plugins`): around `Scheduler.run_batch` and `process_batch_result`.
 
-Written from SGLang 0.5.23's source and tested on structures of its shape: SGLang itself needs a GPU to install.
+Written for SGLang 0.5.23. Its scheduler's classes are tested as they are, in their own package, without a GPU: what
+runs is its hook registry and its structures, not its forward pass.
 """
 
 import functools
@@ -29,7 +30,7 @@ class SglangHook:
     """EngineHook of SGLang."""
 
     engine = "sglang"
-    tested = "0.5.23, by its source and structures of its shape; never run"
+    tested = "0.5.23: its registry and its scheduler's structures on CPU; no forward pass was run"
     cannot_see = (
         "drafts of speculative decoding (a row shows the tokens that were accepted), CUDA-graph padding, "
         "model loading before the first batch, prefix groups"
@@ -75,6 +76,9 @@ def rows_of(batch: Any) -> list[tuple[Any, int, int]]:
     """
     if batch.forward_mode.is_extend():
         return list(zip(batch.reqs, batch.extend_lens, batch.prefix_lens, strict=True))
+    if batch.seq_lens_cpu is None:
+        # A speculative batch keeps its lengths on the device: all tokens but the last are in the cache.
+        return [(req, 1, req.seqlen - 1) for req in batch.reqs]
     return [(req, 1, int(length) - 1) for req, length in zip(batch.reqs, batch.seq_lens_cpu, strict=True)]
 
 
@@ -150,7 +154,10 @@ class Translator:
 
 def make_tap(scheduler: Any) -> Tap | None:
     """A tap with a recorder that runs, on the rank that speaks for its engine; None on the others."""
-    if scheduler.tp_rank or scheduler.pp_rank:
+    from sglang.srt.runtime_context import get_parallel
+
+    parallel = get_parallel()
+    if parallel.tp_rank or parallel.pp_rank:
         return None
     settings = HookSettings.from_environment()
     recorder = Recorder(facts(scheduler, settings), Translator(settings).step, settings)
@@ -160,6 +167,7 @@ def make_tap(scheduler: Any) -> Tap | None:
 
 def facts(scheduler: Any, settings: HookSettings) -> EngineFacts:
     """The engine, by its server arguments; its GPUs are those of its tensor and pipeline ranks."""
+    from sglang.srt.runtime_context import get_device
     from sglang.version import __version__ as version
 
     arguments = scheduler.server_args
@@ -168,7 +176,7 @@ def facts(scheduler: Any, settings: HookSettings) -> EngineFacts:
         import torch
 
         step = getattr(arguments, "gpu_id_step", 1)
-        ids = [scheduler.gpu_id + rank * step for rank in range(arguments.tp_size * arguments.pp_size)]
+        ids = [get_device().gpu_id + rank * step for rank in range(arguments.tp_size * arguments.pp_size)]
         properties = [torch.cuda.get_device_properties(index) for index in ids]
         uuids, gpu = tuple(f"GPU-{each.uuid}" for each in properties), properties[0].name
     model = arguments.served_model_name or arguments.model_path

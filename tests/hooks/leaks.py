@@ -19,8 +19,10 @@ from schemas.errors import InvalidMessage
 from schemas.frames import decode_iterations
 from schemas.iterations import IterationFrame
 
-__all__ = ["RUN", "leaks", "socket_layers", "topic_layers"]
+__all__ = ["PLANTED", "RUN", "leaks", "socket_layers", "topic_layers"]
 
+PLANTED: Final = (409, 311, 487, 223, 461, 379, 433, 271)
+"""Token ids of the tiny model, in an order that no counter has."""
 RUN: Final = 4
 """Planted ids in a row that count: four of 512 tokens meet by chance once in 10^10 places."""
 

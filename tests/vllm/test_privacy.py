@@ -11,11 +11,8 @@ import pytest
 from producers.hooks import vllm as plugin
 from producers.hooks import vllm_tap
 from tests.hooks.fake_agent import FakeAgent
-from tests.hooks.leaks import leaks, socket_layers
+from tests.hooks.leaks import PLANTED, leaks, socket_layers
 from tests.vllm.scheduler_rig import make_rig
-
-PLANTED = (409, 311, 487, 223, 461, 379, 433, 271)
-"""Every prompt and every answer is made of these, in this order; requests begin with one after another."""
 
 
 @pytest.fixture
@@ -29,7 +26,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent
 
 
 def found(agent: FakeAgent, folder: Path, *, asynchronous: bool = False, drafts: int = 0) -> list[str]:
-    """What the search finds of a load whose every token is planted."""
+    """What the search finds of a load whose every token is planted, down each prompt, each answer and the requests."""
     rig = make_rig(folder, asynchronous=asynchronous, drafts=drafts, budget=64)
     rig.answer = PLANTED
     for number in range(8):
