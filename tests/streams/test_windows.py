@@ -1,5 +1,7 @@
 """Windows close by event time alone, in the same way whatever the order of arrival."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -154,6 +156,37 @@ def test_a_frame_that_shows_an_open_load_says_nothing_of_the_time_after_it():
         ("load-1", ENGINE, T0 + 1 * SECOND, T0 + 2 * SECOND),
     )
     assert close_window(group, T0 + 20 * SECOND, T0 + 25 * SECOND).loads == ()
+
+
+def two_nodes(until_s: float, slower_until_s: float) -> list[IterationFrame | EnergyFrame]:
+    """An engine over two nodes: each agent sends the counters of its own GPUs under the one group."""
+    frames: list[IterationFrame | EnergyFrame] = []
+    for number, start in enumerate(np.arange(0, until_s, 0.5)):
+        frames.append(decode_frame(start, start + 0.5, sequence=number))
+        frames.append(energy_frame(start, start + 0.5, sequence=number))
+        if start < slower_until_s:
+            there = energy_frame(start, start + 0.5, sequence=number, meter_id="GPU-9")
+            frames.append(replace(there, node_id="node-2", incarnation="agent-2"))
+    return frames
+
+
+def test_a_group_over_two_nodes_waits_for_the_meters_of_both():
+    group = Group(GROUP, 0)
+    assert bounds(feed(group, two_nodes(12, slower_until_s=5.0))) == []
+    rest = [frame for frame in two_nodes(12, 12) if getattr(frame, "node_id", "") == "node-2"]
+    closed = feed(group, rest, first_offset=1000)
+    assert bounds(closed) == [(0, 5), (5, 10)]
+    for window in closed:
+        meters = {meter.meter_id for held in window.energy for meter in held.frame.meters}
+        assert meters == {"GPU-0", "GPU-9"}
+        assert (window.closed_by, window.gap_causes) == ("watermark", ())
+
+
+def test_one_node_that_falls_silent_holds_the_group_up_no_longer_than_its_bounded_wait():
+    waited_s = RULES.silent_meter_ns / SECOND
+    closed = feed(Group(GROUP, 0), two_nodes(5.0 + waited_s + 1, slower_until_s=4.0))
+    assert bounds(closed) == [(0, 5)]
+    assert (closed[0].closed_by, closed[0].gap_causes) == ("bounded_wait", ("silent_meter",))
 
 
 def test_what_is_forgotten_is_never_needed_again():
