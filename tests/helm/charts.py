@@ -59,6 +59,8 @@ def find(manifests: tuple[Manifest, ...], kind: str, suffix: str = "") -> Manife
 def pods(manifests: tuple[Manifest, ...]) -> Iterator[tuple[str, Manifest]]:
     """Every pod that comes of them, with the name of what makes it: its template."""
     for one in manifests:
+        if one["kind"] == "Pod":
+            yield f"Pod/{one['metadata']['name']}", one
         spec = one.get("spec", {})
         if one["kind"] == "CronJob":
             spec = spec["jobTemplate"]["spec"]
