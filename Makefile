@@ -88,9 +88,10 @@ fuzz: setup  ## a million mutated frames against the decoders (about five minute
 bench-frames: setup  ## size and speed of the frame codecs beside the obvious alternatives
 	@tools/uv run --frozen --all-extras python -m benchmarks.frames
 
-bench-hook:  ## what the vLLM hook costs per row, on against off, in the real scheduler (2 min)
+bench-hook:  ## what the vLLM hook costs per row in the real scheduler, and in a server's inter-token latency (5 min)
 	@tools/vllm-env
 	@.cache/vllm-venv/bin/python benchmarks/hook.py
+	@.cache/vllm-venv/bin/python benchmarks/hook_latency.py
 
 bench-agent: setup  ## what the node agent costs at 8 GPUs and 400 iterations/s, against a real Kafka (2 min)
 	@tools/uv run --frozen --all-extras python benchmarks/agent.py

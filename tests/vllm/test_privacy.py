@@ -26,7 +26,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent
 
 
 def found(agent: FakeAgent, folder: Path, *, asynchronous: bool = False, drafts: int = 0) -> list[str]:
-    """What the search finds of a load whose every token is planted, down each prompt, each answer and the requests."""
+    """What the search finds of a load whose tokens are planted: down prompts and answers, and across requests."""
     rig = make_rig(folder, asynchronous=asynchronous, drafts=drafts, budget=64)
     rig.answer = PLANTED
     for number in range(8):
