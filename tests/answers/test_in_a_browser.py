@@ -30,7 +30,8 @@ OPERATOR = views.Viewer("", operator=True)
 OUTER = """<!doctype html><body>{frames}<script>
 window.onload = () => {{ document.body.dataset.result = [...document.querySelectorAll("iframe")].map(f => {{
   const d = f.contentDocument;
-  return d.documentElement.scrollWidth + "/" + d.querySelectorAll("svg path, .bars i, .terms i, .range i, .track i").length;
+  const marks = d.querySelectorAll("svg path, .bars i, .terms i, .range i, .track i");
+  return d.documentElement.scrollWidth + "/" + marks.length;
 }}).join(" "); }};
 </script></body>"""
 
