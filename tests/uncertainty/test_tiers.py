@@ -10,7 +10,9 @@ import jsonschema
 import numpy as np
 import pytest
 
+from schemas.errors import InvalidMessage
 from schemas.iterations import IterationFrame
+from schemas.side_input_codec import decode_policy
 from schemas.side_inputs import ModelVersion, Policy
 from streams.answers.receipts import make_receipt
 from streams.batch import ACCOUNTS, Batch
@@ -93,6 +95,11 @@ def test_the_policy_may_leave_it_unbooked():
     batch = book(window(metered=False), side("leave"), RULES)
     assert (batch.tier, batch.metered_uj, booked_uj(batch)) == (0, 0, 0)
     assert book(window(metered=False), side("estimate"), RULES).tier == 2
+
+
+def test_a_policy_that_is_neither_is_refused_by_name():
+    with pytest.raises(InvalidMessage, match='values.policy: "maybe"'):
+        decode_policy(b'{"name": "unmetered", "effective_from_ns": 1, "values": {"policy": "maybe"}}')
 
 
 def test_the_two_policies_are_two_sets_of_inputs():

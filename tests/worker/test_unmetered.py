@@ -4,6 +4,7 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,17 @@ from producers.simulation.fleet import FleetEvent, events, simulate_fleet
 from producers.simulation.presets import demo_scenario
 from producers.simulation.publish import encode_event
 from schemas.energy import EnergyFrame
+from schemas.iterations import IterationFrame
 from schemas.side_inputs import EngineDescriptor
+from streams.batch import Batch
+from streams.booking import book
 from streams.ledger.client import connect
 from streams.ledger.migrations import up
 from streams.ledger.query import rows_of
-from tests.rig.booked import Booked, state
+from streams.pipeline import Frontier, Message, Pipeline
+from streams.side_inputs import SideInputs
+from streams.split import SplitRules
+from streams.windows import WindowRules
 from tests.rig.ledgers import wait_until_booked
 from tests.rig.streams import Record, ends, place_group, send
 from wattledger.__main__ import cli
@@ -69,20 +76,30 @@ def wait_until_metered(client: "Client", metered_uj: int) -> None:
         time.sleep(0.3)
 
 
+def metered_batches(everything: Sequence[FleetEvent]) -> list[Batch]:
+    """The blind group's batches, had its meter never been away; in order of time."""
+    side = SideInputs()
+    for one in everything:
+        if isinstance(one.value, EngineDescriptor):
+            side.add_engine(one.value)
+    pipeline = Pipeline(WindowRules(), side, Frontier())
+    for offset, one in enumerate(everything):
+        if isinstance(one.value, EnergyFrame | IterationFrame) and one.group_id.endswith(UNMETERED):
+            topic, key, value = encode_event(one)
+            pipeline.receive(Message(topic, 0, offset, one.at_ns, key, value))
+    return [book(closed, side, SplitRules()) for closed in pipeline.take().windows]
+
+
 def test_an_engine_without_a_meter_is_estimated_and_restated_when_its_frames_arrive(
-    kafka: Broker, front: Front, tmp_path: Path, database: "Client"
+    kafka: Broker, front: Front, tmp_path: Path
 ) -> None:
     name = uuid.uuid4().hex[:8]
     fleet = simulate_fleet(replace(demo_scenario(duration_s=60.0, seed=5), cluster=f"blind-{name}"))
     origin_ns = (time.time_ns() - fleet.end_us * 1000) // 5_000_000_000 * 5_000_000_000
     everything = list(events(fleet, origin_ns))
-    undisturbed = Booked(
-        database, [one.value for one in everything if isinstance(one.value, EngineDescriptor)]
-    )
-    undisturbed.send([one.value for one in everything if not isinstance(one.value, EngineDescriptor)])
-    expected = state(database)
-    ((tier, windows, metered_uj, _),) = tiers(database)
-    assert tier == 3
+    expected = metered_batches(everything)
+    metered_uj = sum(batch.metered_uj for batch in expected)
+    assert {batch.tier for batch in expected} == {3}
 
     create_topics(kafka.bootstrap, partitions=4)
     dsn = front.dsn(f"blind_{name}")
@@ -98,26 +115,43 @@ def test_an_engine_without_a_meter_is_estimated_and_restated_when_its_frames_arr
     options = ["--group", f"blind-{name}", "--repair-every", "1", "--silent-meter-after", str(PATIENCE_S)]
     with worker(kafka=kafka.bootstrap, clickhouse=dsn, log=tmp_path / "log", options=options):
         wait_until_booked(client, fleet.scenario.cluster, len(fleet.groups), until_ns - PATIENCE_S * 10**9)
-        ((tier, estimated_windows, estimated_uj, uncovered),) = tiers(client)
-        assert (tier, uncovered) == (2, True)
-        assert estimated_uj == pytest.approx(metered_uj * estimated_windows / windows, rel=0.5)
-        said = books(dsn)
-        assert said["closes"], said["open_windows"]
-        (unmetered,) = said["unmetered"]
-        assert unmetered == {
-            "group_id": f"blind-{name}/{unmetered['group_id'].split('/', 1)[1]}",
-            "estimated_windows": estimated_windows,
-            "estimated_uj": estimated_uj,
-            "unmeasured_windows": 0,
-        }
-        assert said["coverage"]["ratio"] == 1.0, "what counters rose by is booked: an estimate is no counter"
+        the_estimate_is_marked_and_its_books_close(client, dsn, expected)
         send(kafka.bootstrap, [record(one) for one in (*lost, *after)])
         wait_until_metered(client, metered_uj)
-    assert state(client) == expected
     assert books(dsn)["unmetered"] == []
+    assert request_energies(client) == {
+        (batch.batch_id, int(ordinal)): int(energy_uj)
+        for batch in expected
+        for lines in batch.requests
+        for ordinal, energy_uj in zip(lines.window.requests.ordinal, lines.energy_uj, strict=True)
+    }
     revisions = rows_of(
         client, "SELECT DISTINCT tier, revision > 0 FROM batches WHERE endsWith(group_id, {group:String})",
         {"group": UNMETERED},
     )  # fmt: skip
     assert {(2, 0), (3, 1)} <= set(revisions), "the estimate stays on record under what replaced it"
     client.close()
+
+
+def the_estimate_is_marked_and_its_books_close(client: "Client", dsn: str, expected: Sequence[Batch]) -> None:
+    ((tier, windows, estimated_uj, uncovered),) = tiers(client)
+    assert (tier, uncovered) == (2, True)
+    measured_uj = sum(batch.metered_uj for batch in expected[:windows])
+    assert estimated_uj == pytest.approx(measured_uj, rel=0.5), "a prior's figure, before any fit"
+    said = books(dsn)
+    assert said["closes"], said["open_windows"]
+    (unmetered,) = said["unmetered"]
+    assert unmetered["group_id"].endswith(UNMETERED)
+    assert (unmetered["estimated_windows"], unmetered["estimated_uj"]) == (windows, estimated_uj)
+    assert unmetered["unmeasured_windows"] == 0
+    assert said["coverage"]["ratio"] == 1.0, "of what counters rose by: an estimate is no counter"
+
+
+def request_energies(client: "Client") -> dict[tuple[str, int], int]:
+    found = rows_of(
+        client,
+        "SELECT toString(batch_id), ordinal, energy_uj FROM current_ledger "
+        "WHERE account = 'request' AND endsWith(group_id, {group:String})",
+        {"group": UNMETERED},
+    )
+    return {(batch_id, ordinal): energy_uj for batch_id, ordinal, energy_uj in found}
