@@ -56,6 +56,7 @@ def events(seconds: int) -> dict[str, list[Any]]:
                 timestamp=round(T0 / 1e6 + 1e3 * (start + 0.5)),
                 key=GROUP.encode(),
                 value=value,
+                headers=(),
             )
             message = SimpleNamespace(topic=topic, offset=offset, value=(record,), generation_id=1)
             app = SimpleNamespace(consumer_generation_id=1)
