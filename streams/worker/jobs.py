@@ -15,6 +15,8 @@ __all__ = ["Job", "Jobs", "Scope"]
 log = logging.getLogger(__name__)
 
 _DONE: Final = object()
+SOON_S: Final = 10.0
+"""When a job that found nothing durable looks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,10 @@ class Jobs:
         """Run one step of the job under way, or of the first that is due; on the ledger's thread."""
         if self._under_way is None:
             job = next(job for job in self.jobs if now_s >= self._due_s.get(job.name, 0.0))
-            self._due_s[job.name] = now_s + job.every_s
+            # Nothing is durable yet: a worker that starts would put an hourly job off for an hour.
+            self._due_s[job.name] = now_s + (
+                job.every_s if scope.durable_until_ns else min(job.every_s, SOON_S)
+            )
             self._under_way = (job, job.steps(scope))
         job, steps = self._under_way
         try:
