@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from producers.simulation.fleet import simulate_fleet
@@ -39,6 +40,7 @@ GROUP = "recovery"
 WINDOW_S, WAIT_S, FRAME_S, SLACK_S = 5.0, 0.5, 0.5, 2.0
 """A window is due once its frames and the wait have passed; stored within SLACK_S of that in normal running."""
 LONGEST_S = 150.0
+ANSWER_S = 20.0
 OURS = ("--session-timeout", "12", "--instance-id", "one")
 FAUST = ("--session-timeout", "60")
 """Faust's defaults: a session of a minute, and no name by which a restarted member is known."""
@@ -120,9 +122,18 @@ def kill_and_recover(site: Site, settings: str, options: tuple[str, ...], number
 
 
 def assignment(kafka: str) -> dict[str, list[int]]:
-    """By static name of the member: its partitions of the iterations."""
-    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})  # must live until the answer is there
-    described = admin.describe_consumer_groups([GROUP])[GROUP].result(20)
+    """By static name of the member: its partitions of the iterations; asked again while the coordinator is busy."""
+    deadline = time.monotonic() + LONGEST_S
+    while True:
+        admin = AdminClient(
+            {"bootstrap.servers": kafka, "log_level": 0}
+        )  # must live until the answer is there
+        try:
+            described = admin.describe_consumer_groups([GROUP])[GROUP].result(ANSWER_S)
+            break
+        except (KafkaException, TimeoutError):
+            if time.monotonic() > deadline:
+                raise
     return {
         str(member.group_instance_id): sorted(
             at.partition for at in member.assignment.topic_partitions if "iterations" in at.topic
@@ -158,7 +169,7 @@ def rolling_restart(site: Site) -> list[dict[str, list[int]]]:
 def main() -> None:
     """Run, print a table, and write the figures as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=3, help="per setting")
+    parser.add_argument("--kills", type=int, default=3, help="per setting; 0 for the rolling restart alone")
     parser.add_argument("--out", type=Path, help="write the figures here as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="wattledger-recovery-") as scratch, ExitStack() as stack:
