@@ -98,7 +98,7 @@ def test_the_policy_may_leave_it_unbooked():
 
 
 def test_a_policy_that_is_neither_is_refused_by_name():
-    with pytest.raises(InvalidMessage, match='values.policy: "maybe"'):
+    with pytest.raises(InvalidMessage, match=r'values\.policy: "maybe"'):
         decode_policy(b'{"name": "unmetered", "effective_from_ns": 1, "values": {"policy": "maybe"}}')
 
 
