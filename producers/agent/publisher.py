@@ -90,7 +90,8 @@ class Publisher:
                 if not self._send(producer, message, headers):
                     break
             producer.poll(0)
-        return self._spool.messages > self.in_flight and time.monotonic() - self._took_s < TAKING_S
+        behind = self._spool.messages - len(self._delivered) > self.in_flight
+        return behind and time.monotonic() - self._took_s < TAKING_S
 
     def close(self, timeout_s: float) -> None:
         """Wait so long for what is in flight; the rest stays in the spool."""

@@ -1,8 +1,8 @@
 """TensorRT-LLM: reads the iteration statistics it queues and takes each request's tokens by difference.
 
 Needs `enable_iter_perf_stats` and `enable_iter_req_stats`. The queue is bounded: a missing iteration number is a
-gap, and costs the frame it falls into. Written from TensorRT-LLM 1.2's documentation, tested on statistics of
-its shape: it needs a GPU to install.
+gap, and costs the frame it falls into. Fields are those of its own `jsonSerialization.cpp` (commit 092229b); it
+needs a GPU to install, and was never run.
 """
 
 import logging
@@ -67,7 +67,7 @@ class Translator:
         for request in stats.get("requestStats", ()):
             key = str(request["id"])
             prefilled, generated = request["contextPrefillPosition"], request["numGeneratedTokens"]
-            before = self._seen.get(key, (request.get("reusedTokens", 0), 0))
+            before = self._seen.get(key) or (min(reused_tokens(stats, request), prefilled), 0)
             self._seen[key] = (prefilled, generated)
             tokens = prefilled - before[0] or generated - before[1]
             if request.get("scheduled", True) and tokens > 0:
@@ -83,6 +83,12 @@ class Translator:
         for key in gone:
             self._seen.pop(key, None)
         return self._steps.step(start_ns, end_ns, rows, finished=gone)
+
+
+def reused_tokens(stats: Stats, request: Stats) -> int:
+    """Prompt tokens that were in the prefix cache: whole blocks, so up to a block less one more than said."""
+    cache = stats.get("kvCacheStats") or {}
+    return int(request.get("reusedBlocksPerRequest", 0)) * int(cache.get("tokensPerBlock", 0))
 
 
 def watch(llm: Any, facts: EngineFacts, tenant_of: TenantOf = lambda _: NO_TENANT) -> Recorder:

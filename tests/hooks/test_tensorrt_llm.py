@@ -54,6 +54,35 @@ def test_tokens_are_the_difference_of_positions() -> None:
     assert list(steps[3].finished) == ["2"]
 
 
+def test_tokens_found_in_the_prefix_cache_were_not_computed() -> None:
+    """A record as `jsonSerialization.cpp` writes it: the position of a prompt begins after the reused blocks."""
+    stats = {
+        **iteration(0),
+        "kvCacheStats": {"tokensPerBlock": 32, "maxNumBlocks": 100, "usedNumBlocks": 4},
+        "staticBatchingStats": None,
+        "inflightBatchingStats": {"numScheduledRequests": 1, "numContextRequests": 1, "numCtxTokens": 36},
+        "requestStats": [
+            {
+                **request(7, 100, 1),
+                "avgNumDecodedTokensPerIter": 1.0,
+                "paused": False,
+                "disServingStats": None,
+                "allocTotalBlocksPerRequest": 4,
+                "allocNewBlocksPerRequest": 2,
+                "reusedBlocksPerRequest": 2,
+                "missedBlocksPerRequest": 2,
+                "kvCacheHitRatePerRequest": 0.5,
+            }
+        ],
+    }
+    step = Translator().step(stats, 0, 1000)
+    assert step.new_tokens == {"7": 36}
+    entry = step.entered["7"]
+    assert entry.context_tokens == 64
+    assert entry.admission is not None
+    assert (entry.admission.cached_tokens, entry.admission.prompt_tokens) == (64, 100)
+
+
 def test_a_missing_iteration_costs_its_frame_and_leaves_a_hole(tmp_path: Path) -> None:
     agent = FakeAgent(tmp_path / "agent.sock")
     settings = HookSettings(socket=str(agent.path), frame_s=5)
