@@ -9,16 +9,15 @@ import json
 import pickle
 import sys
 import time
-from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
 
+from producers.agent.overflow import Overflow
 from producers.agent.publisher import Publisher
 from producers.agent.spool import Outgoing, Spool, Worth
-from schemas.errors import InvalidMessage
 from schemas.topics import ENERGY, ITERATIONS
-from tests.faults.traffic import Sending, destroyed
+from tests.faults.traffic import Destroyed, Sending
 
 __all__ = ["OVERFLOW", "Feed", "lost_file", "spool_file"]
 
@@ -58,14 +57,14 @@ def main(path: Path, bootstrap: str) -> None:
     """Send everything; returns when the brokers have it."""
     feed: Feed = pickle.loads(path.read_bytes())
     spool = Spool(spool_file(path), SPOOL_BYTES)
-    publisher = Publisher(spool, bootstrap, {"linger.ms": "5"})
+    publisher, full = Publisher(spool, bootstrap, {"linger.ms": "5"}), Overflow(spool)
     done: int = spool.fact(DONE, 0)
     while done < len(feed.sendings) or spool.messages:
         if overflow := _asked(path):
             until_s = time.monotonic() + overflow
             while time.monotonic() < until_s:
                 done = _take(feed, spool, done)
-                _squeeze(path, spool)
+                _squeeze(path, full)
                 time.sleep(PUMP_S)
         done = _take(feed, spool, done)
         publisher.pump()
@@ -101,15 +100,13 @@ def _asked(path: Path) -> float:
     return seconds
 
 
-def _squeeze(path: Path, spool: Spool) -> None:
+def _squeeze(path: Path, overflow: Overflow) -> None:
     """Let the spool give up what it has no room for, and write down what went."""
-    before = {one.id: one for one in spool.after(0, 1 << 20)}
-    spool.make_room()
-    gone = before.keys() - {one.id for one in spool.after(0, 1 << 20)}
     with lost_file(path).open("a") as lines:
-        for one in (before[number] for number in sorted(gone)):
-            with suppress(InvalidMessage):  # destroyed before
-                lines.write(json.dumps(astuple(destroyed("spool_overflow", one.topic, one.value))) + "\n")
+        for lost in overflow.make_room().lost:
+            topic = ENERGY if lost.worth is Worth.ENERGY else ITERATIONS
+            gone = Destroyed("spool_overflow", topic, lost.stream, lost.from_ns, lost.to_ns)
+            lines.write(json.dumps(astuple(gone)) + "\n")
 
 
 if __name__ == "__main__":

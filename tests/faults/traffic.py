@@ -12,7 +12,7 @@ from schemas.topics import ENERGY, ITERATIONS
 from tests.faults.plan import DESTRUCTIVE, MessageFault
 from tests.rig.streams import Record
 
-__all__ = ["Destroyed", "Disturbed", "Sending", "destroyed", "disturb"]
+__all__ = ["Destroyed", "Disturbed", "Sending", "disturb"]
 
 LATEST_S: Final = 40.0
 """Event seconds by which a delayed frame comes late: far beyond the wait, "minutes" at this scale."""
@@ -80,7 +80,7 @@ def disturb(clean: Sequence[Record], faults: Sequence[MessageFault], seed: int) 
             case kind:
                 assert kind in DESTRUCTIVE
                 sendings[index] = replace(sending, value=_broken(sending, kind, rng))
-                lost.append(destroyed(kind, sending.topic, sending.value))
+                lost.append(_destroyed(sending, kind))
     return Disturbed(
         sendings=tuple(sorted([*sendings, *extra], key=lambda one: one.at_ns)),
         destroyed=tuple(lost),
@@ -92,10 +92,9 @@ def _frame(topic: str, value: bytes) -> IterationFrame | EnergyFrame:
     return decode_iterations(value) if topic == ITERATIONS else decode_energy(value)
 
 
-def destroyed(kind: str, topic: str, value: bytes) -> Destroyed:
-    """What was lost with a frame, by its bytes. Raises InvalidMessage for what is none."""
-    frame = _frame(topic, value)
-    return Destroyed(kind, topic, frame.group_id, frame.start_ns, frame.end_ns)
+def _destroyed(sending: Sending, kind: str) -> Destroyed:
+    frame = _frame(sending.topic, sending.value)
+    return Destroyed(kind, sending.topic, frame.group_id, frame.start_ns, frame.end_ns)
 
 
 def _broken(sending: Sending, kind: str, rng: random.Random) -> bytes:
