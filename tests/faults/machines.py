@@ -159,7 +159,9 @@ class Machines:
             case "agent_old_spool":
                 self.agent.lose_a_while()
             case "spool_overflow":
-                self.agent.overflow(2 + 3 * fault.size)
+                self.agent.overflow(
+                    9 + 4 * fault.size
+                )  # what may be on its way, 500 messages, is never given up
             case "broker_killed" | "broker_restarted" | "database_killed":
                 self._aside(fault)
             case "leaders_moved":

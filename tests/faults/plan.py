@@ -114,5 +114,5 @@ def draw(seed: int, *, faults: int = 32, machines: Sequence[MachineKind] = tuple
             for _ in range(destroyed)
         ]
         if rng.random() < 1 / 2:
-            happening[0] = MachineFault(rng.uniform(0.2, 0.8), OVERFLOW, rng.random())
+            happening[0] = MachineFault(rng.uniform(0.1, 0.4), OVERFLOW, rng.random())
     return Plan(seed, destructive, tuple(sorted(happening, key=lambda one: one.at)), tuple(messages))
