@@ -1,8 +1,8 @@
 """When each counter is read: so that the instants of its steps are known within 10 ms, for few readings.
 
-A counter that steps every 100 ms is watched at every second step: left alone until a tick
-before it, then read on every tick until it changes. The step's instant is the middle between the reading that saw it
-and the one before. What is read between steps says nothing new, and costs the node a wake-up.
+A counter that steps every 100 ms is watched at every second step: left alone until a tick and a half before it,
+then read on every tick until it changes. The step's instant is the middle between the reading that saw it and the
+one before. What is read between steps says nothing new, and costs the node a wake-up.
 """
 
 import logging
@@ -23,9 +23,9 @@ PERIOD_NS: Final = 100_000_000
 """What NVML's counters show; a counter's own period is learnt from its steps."""
 STRIDE: Final = 2
 """Steps from one that is watched to the next: five instants a second at 100 ms, between which energy is linear."""
-LEAD_NS: Final = TICK_NS
-"""Before the step that is expected, the counter is watched: the grid takes half a tick of it, and half a tick is left for
-steps that come early. One that comes earlier still is not dated; the next one is."""
+LEAD_NS: Final = 3 * TICK_NS // 2
+"""Before the step that is expected, the counter is watched: the grid may take half a tick of it. At one tick steps are
+missed and waited for through a whole period, at two every step costs a reading more."""
 SHORTEST_PERIOD_NS: Final = 2 * TICK_NS
 LONGEST_PERIOD_NS: Final = 200_000_000
 """A counter that hardly moves is still read within every frame of 0.5 s."""
@@ -127,7 +127,7 @@ class Probe:
             median_ns = sorted(self.gaps_ns)[len(self.gaps_ns) // 2]
             self.period_ns = max(SHORTEST_PERIOD_NS, min(LONGEST_PERIOD_NS, median_ns))
         self.watching = not self.known
-        away_ns = STRIDE * self.period_ns - LEAD_NS
+        away_ns = STRIDE * self.period_ns - min(LEAD_NS, self.period_ns // 4)
         self.due_ns = at_ns + (away_ns if self.known else 0)
 
     @property

@@ -98,3 +98,14 @@ def test_a_meter_that_fails_is_asked_ever_more_rarely_and_comes_back() -> None:
     meter.broken = False
     meter.identity = MeterIdentity("GPU-0", "gpu", "e1", "gpu", "counter")
     assert {reading.meter.epoch for reading in watch(meter, probe, 40)} == {"e1"}
+
+
+def test_a_step_costs_three_readings_and_is_not_missed_whatever_its_phase() -> None:
+    for phase_ms in range(0, 100, 7):
+        meter = SteppingMeter(100 * MS, phase_ns=phase_ms * MS)
+        probe = Probe(meter)
+        watch(meter, probe, 2)
+        before = meter.reads
+        seen = watch(meter, probe, 10)
+        assert 48 <= len(seen) <= 51
+        assert (meter.reads - before) / len(seen) <= 3.1
