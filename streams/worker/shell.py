@@ -10,7 +10,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -292,18 +292,22 @@ class Shell:
         while not stopping():
             await asyncio.sleep(LOOK_S)
             pipeline = self._pipeline
-            if pipeline is None or not self._gate.is_set():
-                continue
-            try:
-                ends = await self._on_thread(self._frontier.ends, sorted(self._assigned))
-            except BrokerUnavailable:
-                continue  # what waits is said by whoever waits for it
-            if pipeline is self._pipeline:
-                at = {position: pipeline.position(*position) for position in ends}
-                behind = any(at[position] < end for position, end in ends.items())
-                held_back = bool(self._waiting)
-                self._health.reading(unread=behind and not held_back and sum(at.values()) == before)
-                before = sum(at.values())
+            at = {} if pipeline is None else {one: pipeline.position(*one) for one in self._assigned}
+            moved, before = sum(at.values()) != before, sum(at.values())
+            unread = not moved and not self._waiting and await self._holds_more(at)
+            self._health.reading(unread=unread and pipeline is self._pipeline)
+
+    async def _holds_more(self, at: Mapping[Position, int]) -> bool:
+        """Whether a log has a message where its reading stands; its end may be behind a transaction's marker."""
+        try:
+            ends = await self._on_thread(self._frontier.ends, list(at)) if at else {}
+            behind = max(ends, key=lambda position: ends[position] - at[position], default=None)
+            if behind is None or at[behind] >= ends[behind]:
+                return False
+            await self._on_thread(self._frontier.holds, behind, at[behind])
+        except BrokerUnavailable:
+            return False  # no answer, or no message there; who waits for the broker says so
+        return True
 
     async def _work_on_jobs(self) -> None:
         """One step of what is due beside the stream."""

@@ -3,11 +3,13 @@
 import asyncio
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from schemas.errors import BrokerUnavailable
 from schemas.metrics.endpoint import serve_endpoint
 from streams.worker import shell as shell_module
 from streams.worker.health import STALLED_S, Health
@@ -66,22 +68,39 @@ def test_ready_is_the_first_assignment_even_of_nothing_and_stays() -> None:
     assert health.ready() is None
 
 
-def test_a_fetcher_that_stands_still_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The logs grow, nothing is handed over: the shell says so; were there nothing to read, it would not."""
+def looks(monkeypatch: pytest.MonkeyPatch, end: int, holds: Callable[..., bool]) -> list[bool]:
+    """What three looks of a shell that reads nothing find, where both logs end at `end`."""
     monkeypatch.setattr(shell_module, "LOOK_S", 0.01)
+    seen: list[bool] = []
+    monkeypatch.setattr(Health, "reading", lambda self, *, unread: seen.append(unread))
 
-    async def unread(end: int) -> list[bool]:
+    async def watch() -> None:
         shell = make_shell(Database())
-        seen: list[bool] = []
-        monkeypatch.setattr(Health, "reading", lambda self, *, unread: seen.append(unread))
         monkeypatch.setattr(shell._frontier, "ends", lambda asked: dict.fromkeys(asked, end))
+        monkeypatch.setattr(shell._frontier, "holds", holds)
         topics = (shell_module.ITERATIONS, shell_module.ENERGY)
         await shell.open_gate({(topic, 0) for topic in topics}, consumer=None)
         await shell.watch_forever(lambda: len(seen) >= 3)
-        return seen
 
-    assert asyncio.run(unread(end=5)) == [False, True, True]
-    assert not any(asyncio.run(unread(end=0)))
+    asyncio.run(watch())
+    return seen
+
+
+def no_answer(*_: object) -> bool:
+    raise BrokerUnavailable("nothing there")
+
+
+def test_a_fetcher_that_stands_still_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The logs grow, nothing is handed over: the shell says so from the second look on."""
+    assert looks(monkeypatch, end=5, holds=lambda *_: True) == [False, True, True]
+
+
+def test_nothing_to_read_is_no_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert looks(monkeypatch, end=0, holds=lambda *_: True) == [False, False, False]
+
+
+def test_a_transactions_marker_or_a_broker_away_is_no_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert looks(monkeypatch, end=1, holds=no_answer) == [False, False, False]
 
 
 def ask(port: int, path: str) -> tuple[int, str]:
