@@ -31,8 +31,8 @@ Prometheus at `/metrics`:
 Unit 1 is a state: 1 for yes, 0 for no. Joules of the fleet are in the worker's counters; joules of wattledger
 itself are `wattledger_own_joules_total` and never among them ([own energy](own-energy.md)).
 
-**Logs** go to stderr, one line per event; with `WATTLEDGER_LOG_FORMAT=json` (`log_format` in the TOML file) each is an
-object with `time`, `level`, `logger`, `message` and, where there is one, `trace`. **Traces**, off by default:
+**Logs** go to stderr, one line per event; with `WATTLEDGER_LOG_FORMAT=json` (`log_format` in the TOML file) each is
+an object with `time`, `level`, `logger`, `message` and, where there is one, `trace`. **Traces**, off by default:
 `wattledger worker --traces` (extra `otel`) sends a span per flush, with its parts inside, to
 `OTEL_EXPORTER_OTLP_ENDPOINT`. No event carries what users wrote, nor secrets.
 """
