@@ -337,6 +337,8 @@ class Pipeline:
         for topic, held in held_frames(group):
             self._finish(topic, group.partition, held.offset)
         del self._groups[group.group_id]
+        del self._heard_ns[group.group_id]
+        self._overdue.discard(group.group_id)
 
     def _finish(self, topic: str, partition: int, offset: int) -> None:
         self._acks[topic, partition].finish(offset)
