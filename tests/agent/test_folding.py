@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.agent.folding import can_join, join, sums_of
@@ -87,6 +87,7 @@ def rows(frame: IterationFrame) -> set[Row]:
     return found
 
 
+@settings(max_examples=50)
 @given(cut_streams())
 def test_joined_frames_are_the_frame_that_was_never_cut(
     streams: tuple[list[IterationFrame], IterationFrame],
@@ -101,6 +102,7 @@ def test_joined_frames_are_the_frame_that_was_never_cut(
     assert len(joined.span_length) <= len(whole.span_length)
 
 
+@settings(max_examples=50)
 @given(cut_streams())
 def test_sums_keep_the_time_and_the_tokens_and_name_nobody(
     streams: tuple[list[IterationFrame], IterationFrame],
