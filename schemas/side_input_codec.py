@@ -94,7 +94,7 @@ def decode_engine(data: bytes) -> EngineDescriptor:
         experts_total=experts,
         experts_active=documents.integer(document, "experts_active", 0, experts, default=0),
         expert_weight_bytes=documents.integer(document, "expert_weight_bytes", 0, MAX_BYTES, default=0),
-        contested_gpus=documents.texts(document, "contested_gpus") if document.get("contested_gpus") else (),
+        contested_gpus=_names(document, "contested_gpus"),
     )
 
 
@@ -216,6 +216,11 @@ def _encode(fact: Fact, decode: Callable[[bytes], Fact]) -> bytes:
 def _instant(document: Document, field: str) -> int:
     """A time in Unix nanoseconds; 0 is a forgotten field, not 1970."""
     return documents.integer(document, field, 1, MAX_TIME_NS)
+
+
+def _names(document: Document, field: str) -> tuple[str, ...]:
+    """A list of distinct strings, which may be empty or absent."""
+    return () if document.get(field, []) == [] else documents.texts(document, field)
 
 
 def _mapping(document: Document, field: str) -> dict[str, Any]:
