@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from producers.hooks.transformers import register
 from schemas.iterations import expand
@@ -28,6 +29,8 @@ def test_rows_of_a_generated_batch_are_exact(tmp_path: Path, monkeypatch: pytest
         generation_config=GenerationConfig(
             max_new_tokens=9, eos_token_id=-1, do_sample=False, use_cache=False
         ),
+        # By default it takes nearly all of the machine's memory for its cache.
+        continuous_batching_config=ContinuousBatchingConfig(num_blocks=64, max_batch_tokens=256),
     )
     generated = {key: len(output.generated_tokens) for key, output in outputs.items()}
     assert sorted(generated.values()) == [9, 9, 9, 9]
