@@ -14,6 +14,7 @@ import click
 from producers.simulation.fleet import simulate_fleet
 from producers.simulation.presets import demo_scenario
 from producers.simulation.publish import Published, publish
+from schemas.kafka_address import servers_of
 from streams.answers.page import write_page
 from streams.answers.service import ServiceRules
 from streams.answers.serving import serve
@@ -117,7 +118,7 @@ def command(
             clickhouse = stack.enter_context(clickhouse_front(run.directory / "clickhouse")).dsn()
         _migrate(clickhouse)
         kafka = stack.enter_context(broker(address=settings.kafka))
-        _say("Kafka", f"{kafka.kind} at {kafka.bootstrap}, up in {kafka.start_s:.1f} s")
+        _say("Kafka", f"{kafka.kind} at {servers_of(kafka.bootstrap)}, up in {kafka.start_s:.1f} s")
         create_topics(kafka.bootstrap, partitions=PARTITIONS)
         begin_at_the_end(kafka.bootstrap, run.name)
         child = stack.enter_context(
