@@ -60,10 +60,11 @@ def main() -> None:
     arguments = parser.parse_args()
     prepare()
     rows.prepare()
+    # First of all: what later runs give back to the allocator would hide it.
+    print(f"memory: {_memory_kb(500):.0f} kB an engine, its window open, mean batch 64\n")
     _run(KINDS, 20)
     _batches(arguments.repeats)
     _fleets(arguments.engines, arguments.repeats)
-    print(f"\nmemory: {_memory_kb(500):.0f} kB an engine, its window open, mean batch 64")
     _churn(arguments.generations)
 
 
