@@ -25,9 +25,13 @@ NOTHING = Work((), (), (), (), ())
 def causes(store: Store) -> dict[str, frozenset[Row]]:
     """By group: what asks for a repair, as `streams.ledger.causes` finds it."""
     found: dict[str, set[Row]] = {group: set() for group in HOME}
+    sealed = store.sealed_until_ns()
     for (table, at), content in store.data.items():
         if table == "late_frames":
-            found[content[0]].add(at)
+            # Dealt with before its neighbours are sealed, it is dealt with once more when they are.
+            group, _, end_ns = content
+            settled = end_ns + RULES.window_ns <= sealed.get(group, 0)
+            found[group].add(at if settled else (*at, "early"))
     for group, cause in crossed(store):
         found[group].add(cause)
     return {group: frozenset(asked) for group, asked in found.items() if asked}

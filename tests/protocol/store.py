@@ -114,7 +114,7 @@ def rows_of(work: Work) -> Rows:
         data["dead_letters", (at.topic, at.partition, at.offset)] = (letter.reason, at.value)
     for late in work.late_frames:
         at = late.message
-        data["late_frames", (at.topic, at.partition, at.offset)] = (late.group_id, late.sequence)
+        data["late_frames", (at.topic, at.partition, at.offset)] = (late.group_id, late.sequence, late.end_ns)
     for load in work.loads:
         data["loads", (load.load_id,)] = (load.start_ns, load.end_ns, load.engine_id)
     return Rows(data, manifest)
