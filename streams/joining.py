@@ -4,6 +4,7 @@ A frame has some eighty spans, on which a NumPy call costs more than the work; h
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +114,8 @@ def _join(
                 stop = row_end
                 if x < last_exception and exception_row[x] < row_end:
                     stop = np.int64(exception_row[x])
-                left, right = int(max(at, first)), int(min(at + stop - row, end))
+                left: Any = max(at, first)  # NumPy's integers have no order that mypy knows
+                right: Any = min(at + stop - row, end)
                 if left < right:
                     runs[0, filled], runs[1, filled] = request, left - first
                     runs[2, filled], runs[3, filled] = right - left, context + left - at
