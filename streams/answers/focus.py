@@ -20,16 +20,17 @@ BILLING_CURRENCY_WITHOUT_TARIFF: Final = "XXX"
 """ISO 4217's code for no currency: costs are then 0 and quantities are what counts."""
 
 COLUMNS: Final = (
-    "AllocatedMethodDetails", "AllocatedMethodId", "AllocatedResourceId", "AllocatedResourceName", "AllocatedTags",
-    "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
-    "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency",
-    "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity", "ConsumedUnit", "ContractedCost",
-    "ContractedUnitPrice", "EffectiveCost", "HostProviderName", "InvoiceIssuerName", "ListCost", "ListUnitPrice",
-    "PricingCategory", "PricingQuantity", "PricingUnit", "ResourceId", "ResourceName", "ResourceType",
-    "ServiceCategory", "ServiceName", "ServiceProviderName", "ServiceSubcategory", "SkuId", "SkuMeter",
-    "SkuPriceId", "SubAccountId", "SubAccountName", "Tags",
-    "x_CarbonLocationBasedGrams", "x_CarbonMarketBasedGrams", "x_DataQuality", "x_EnergyHalfWidthJoules",
-    "x_EnergyJoules", "x_GridIntensityRung", "x_HostEnergyJoules", "x_TokenPriceEnergyJoules",
+    "AllocatedMethodDetails", "AllocatedMethodId", "AllocatedResourceId", "AllocatedResourceName",
+    "AllocatedTags", "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency",
+    "BillingPeriodEnd", "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription",
+    "ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity", "ConsumedUnit",
+    "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "HostProviderName", "InvoiceId",
+    "InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingCategory", "PricingQuantity", "PricingUnit",
+    "ProviderName", "PublisherName", "ResourceId", "ResourceName", "ResourceType", "ServiceCategory",
+    "ServiceName", "ServiceProviderName", "ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceId",
+    "SubAccountId", "SubAccountName", "Tags", "x_CarbonLocationBasedGrams", "x_CarbonMarketBasedGrams",
+    "x_DataQuality", "x_EnergyHalfWidthJoules", "x_EnergyJoules", "x_GridIntensityRung",
+    "x_HostEnergyJoules", "x_TokenPriceEnergyJoules",
 )  # fmt: skip
 
 UJ_PER_KWH: Final = Decimal(3_600_000_000_000)
@@ -91,6 +92,9 @@ def _row(report: Report, line: ModelLine, fleet_uj: int, provider: str) -> dict[
         "PricingCategory": "Standard",
         "PricingQuantity": float(kwh),
         "PricingUnit": "kWh",
+        # Superseded by ServiceProviderName in 1.3 and dropped in 1.4; readers of 1.2 ask for them.
+        "ProviderName": provider,
+        "PublisherName": provider,
         "ResourceId": f"model/{line.model}",
         "ResourceName": line.model,
         "ResourceType": "Model",
