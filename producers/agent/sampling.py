@@ -24,8 +24,8 @@ PERIOD_NS: Final = 100_000_000
 STRIDE: Final = 2
 """Steps from one that is watched to the next: five instants a second at 100 ms, between which energy is linear."""
 LEAD_NS: Final = 3 * TICK_NS // 2
-"""Before the step that is expected, the counter is watched: the grid may take half a tick of it. At one tick steps are
-missed and waited for through a whole period, at two every step costs a reading more."""
+"""Before the step that is expected, the counter is watched: the grid may take half a tick of it. At one tick
+steps are missed and waited for through a whole period, at two every step costs a reading more."""
 SHORTEST_PERIOD_NS: Final = 2 * TICK_NS
 LONGEST_PERIOD_NS: Final = 200_000_000
 """A counter that hardly moves is still read within every frame of 0.5 s."""
