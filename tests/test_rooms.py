@@ -14,7 +14,13 @@ ALLOWED = {
     "schemas": {"schemas"},
     "producers": {"producers", "schemas"},
     "streams": {"streams", "schemas"},
-    "evaluation": {"evaluation", "schemas", "producers.simulation", "streams.attribution", "streams.uncertainty"},
+    "evaluation": {
+        "evaluation",
+        "schemas",
+        "producers.simulation",
+        "streams.attribution",
+        "streams.uncertainty",
+    },
     "wattledger": set(ROOMS),
 }
 HEAVY = ("faust", "chdb", "clickhouse_connect", "pyarrow", "numba", "matplotlib", "jinja2")
