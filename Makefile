@@ -77,10 +77,10 @@ generate: setup  ## Protobuf code, AsyncAPI, frame examples, metrics, alerts and
 	@tools/uv run --frozen --all-extras python -m tools.frame_examples
 	@tools/uv run --frozen --all-extras python -m tools.metrics
 	@tools/uv run --frozen --all-extras python -m tools.licences
+	@tools/uv run --frozen --all-extras python -m tools.helm_docs
 
 audit: setup  ## ask a vulnerability service about everything that is locked; fails where it cannot be asked
 	@tools/uv run --frozen --all-extras --group audit python -m tools.audit --service $(or $(SERVICE),osv)
-	@tools/uv run --frozen --all-extras python -m tools.helm_docs
 
 fuzz: setup  ## a million mutated frames against the decoders (about five minutes)
 	@tools/uv run --frozen --all-extras python -m tools.fuzz_frames --frames 1000000
