@@ -31,35 +31,20 @@ class DeadLetterTopic:
         """Publish and wait until the broker has them all. Raises BrokerUnavailable."""
         for letter in letters:
             message = letter.message
-            self._produce(
-                message.topic, message.partition, message.offset, message.key, message.value, letter.detail
+            self._producer.produce(
+                DEAD_LETTERS,
+                key=message.key,
+                value=message.value,
+                headers={
+                    "wattledger-topic": message.topic,
+                    "wattledger-partition": str(message.partition),
+                    "wattledger-offset": str(message.offset),
+                    "wattledger-reason": letter.detail[:1000],
+                },
             )
-        self._wait(len(letters))
-
-    def publish_side_input(self, topic: str, partition: int, offset: int, value: bytes, detail: str) -> None:
-        """Publish a refused descriptor, model or policy."""
-        self._produce(topic, partition, offset, b"", value, detail)
-        self._wait(1)
-
-    def _produce(
-        self, topic: str, partition: int, offset: int, key: bytes, value: bytes, detail: str
-    ) -> None:
-        self._producer.produce(
-            DEAD_LETTERS,
-            key=key,
-            value=value,
-            headers={
-                "wattledger-topic": topic,
-                "wattledger-partition": str(partition),
-                "wattledger-offset": str(offset),
-                "wattledger-reason": detail[:1000],
-            },
-        )
-
-    def _wait(self, count: int) -> None:
-        if count and self._producer.flush(_FLUSH_S):
+        if letters and self._producer.flush(_FLUSH_S):
             raise BrokerUnavailable(
-                f"{count} dead letters could not be published to {DEAD_LETTERS} on {self._bootstrap} "
+                f"{len(letters)} dead letters could not be published to {DEAD_LETTERS} on {self._bootstrap} "
                 f"within {_FLUSH_S:.0f} s: check the broker and that the topic exists"
             )
 

@@ -20,7 +20,10 @@ from schemas.side_inputs import GridIntensity
 from schemas.topics import GRID, POLICIES
 from streams.carbon.rows import policy_factors
 from streams.carbon.store import overlapping, store_factors
-from streams.worker.dead_letters import DeadLetterTopic
+from streams.ledger.sink import ClickHouseSink
+from streams.pipeline import DeadLetter
+from streams.pipeline import Message as Record
+from streams.worker.dead_letters import DeadLetterTopic, bury_in
 from streams.worker.jobs import Job, Scope
 from streams.worker.kafka import consumer_settings
 
@@ -60,7 +63,7 @@ def sync_factors(client: "Client", bootstrap: str, positions: Positions | None =
     read: dict[tuple[str, int], int] = dict(positions)
     intensities: list[tuple[Message, GridIntensity]] = []
     factors: list[Factor] = []
-    refused: list[tuple[Message, str]] = []
+    refused: list[DeadLetter] = []
     for message in _messages(bootstrap, read):
         if message.value() is None:
             continue
@@ -71,15 +74,15 @@ def sync_factors(client: "Client", bootstrap: str, positions: Positions | None =
                 policy = decode_policy(message.value() or b"")
                 factors += policy_factors(policy, max(message.timestamp()[1], 1))
         except (InvalidMessage, DataError) as error:
-            refused.append((message, str(error)))
+            refused.append(_letter(message, getattr(error, "reason", InvalidMessage.reason), str(error)))
     why = overlapping(client, [one for _, one in intensities])
-    refused += [(intensities[number][0], said) for number, said in why.items()]
+    refused += [_letter(intensities[number][0], InvalidMessage.reason, said) for number, said in why.items()]
     good = [one for number, (_, one) in enumerate(intensities) if number not in why]
     store_factors(client, good, factors)
     if refused:
-        letters = DeadLetterTopic(bootstrap)
-        for message, said in refused:
-            _bury(letters, message, said)
+        bury = bury_in(ClickHouseSink(client), DeadLetterTopic(bootstrap))
+        for letter in refused:
+            bury(letter)
     positions.update(read)
     return Synced(len(good), len(factors), len(refused))
 
@@ -103,12 +106,14 @@ def factors_job(client: "Client", bootstrap: str) -> Job:
     return Job("factors", EVERY_S, take)
 
 
-def _bury(letters: DeadLetterTopic, message: Message, said: str) -> None:
+def _letter(message: Message, reason: str, said: str) -> DeadLetter:
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None
     assert partition is not None
     assert offset is not None
-    letters.publish_side_input(topic, partition, offset, message.value() or b"", said)
+    arrival_ns = max(message.timestamp()[1], 0) * 1_000_000
+    refused = Record(topic, partition, offset, arrival_ns, message.key() or b"", message.value() or b"")
+    return DeadLetter(refused, reason, said)
 
 
 def _messages(bootstrap: str, read: dict[tuple[str, int], int]) -> Iterator[Message]:

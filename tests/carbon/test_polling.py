@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Producer
 
 from producers.grid.electricity_maps import ElectricityMaps
 from producers.grid.http import http_get
 from producers.grid.poller import poll
 from schemas.errors import RateLimited, SourceError
 from schemas.side_inputs import GridIntensity
+from schemas.topics import GRID
 from streams.carbon.ladder import Intensities
 from streams.carbon.rows import read_intensities
 from streams.worker.factor_topics import factors_job, sync_factors
@@ -141,6 +143,27 @@ def test_what_an_api_says_is_taken_up_and_a_later_correction_wins_whatever_comes
     again = sync_factors(database, kafka.bootstrap)
     assert [one.g_per_kwh for one in known(database, zone)] == [280.0]
     assert again.intensities >= 3, "reading all of the topic again is harmless"
+
+
+@pytest.mark.kafka
+def test_what_cannot_be_read_of_the_topics_is_kept_once_with_its_reason(
+    kafka: Broker, database: "Client"
+) -> None:
+    create_topics(kafka.bootstrap, partitions=4)
+    planted = uuid.uuid4().bytes
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    producer.produce(GRID, key=planted, value=b"grams " + planted)
+    assert producer.flush(20) == 0
+    for _ in range(2):
+        assert sync_factors(database, kafka.bootstrap).refused >= 1
+    kept = database.query(
+        "SELECT reason, detail FROM dead_letters FINAL "
+        "WHERE topic = {topic:String} AND endsWith(payload, unhex({id:String}))",
+        parameters={"topic": GRID, "id": planted.hex()},
+    ).result_rows
+    assert len(kept) == 1
+    assert kept[0][0] in {"invalid", "malformed"}
+    assert kept[0][1]
 
 
 @pytest.mark.kafka
