@@ -204,12 +204,14 @@ def test_a_source_that_fails_publishes_nothing_and_the_ladder_says_so(
         ("7", 7.0, 7.0),
         ("0", 1.0, 1.0),
         ("86400", 3600.0, 3600.0),
-        (format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True), 500.0, 601.0),
+        ("in ten minutes", 500.0, 601.0),
         ("soon", 60.0, 60.0),
         (None, 60.0, 60.0),
     ],
 )
 def test_a_rate_limit_is_waited_for_as_long_as_it_says(header: str | None, least: float, most: float) -> None:
+    if header == "in ten minutes":
+        header = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
     headers = {} if header is None else {"Retry-After": header}
     with serving((429, headers, b"slow down")) as api:
         source = ElectricityMaps("secret", http_get, base=api.url)

@@ -13,7 +13,7 @@ SLICE = 1200
 """Schedules of each kind; `make test-simulation` runs a hundred thousand."""
 ENOUGH = 400
 """Any one rule that is broken must be found within so many."""
-BEGIN = {"TheLastToComeCounts": 1000}
+BEGIN = {"TheLastToComeCounts": 15_000}
 """Seeds from which on they are drawn, where the first that finds it would take a test too long."""
 
 
