@@ -49,8 +49,15 @@ class FakeAgent:
             time.sleep(0.01)
 
     def close(self) -> None:
-        """Hang up on everyone, and take the socket away."""
+        """Hang up on everyone, and take the socket away; whoever connects while it does is hung up on too."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
         self._listener.close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads[1:]:
+            thread.join()
         for connection in self._connections:
             connection.close()
         self.path.unlink(missing_ok=True)
