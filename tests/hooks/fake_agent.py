@@ -36,7 +36,7 @@ class FakeAgent:
         """Every frame received, decoded."""
         return [decode_iterations(frame.payload) for frame in list(self.messages)]
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Until the condition holds; AssertionError if it does not in time."""
         prepare()
         deadline = time.monotonic() + timeout_s

@@ -136,7 +136,7 @@ def read(bootstrap: str, begin: dict[int, int]) -> list[Record]:
     consumer = consumer_of(bootstrap)
     consumer.assign([TopicPartition(ITERATIONS, p, offset) for p, offset in begin.items()])
     found: list[Record] = []
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(found) < 2 and time.monotonic() < deadline:
         found += consumer.consume(2, timeout=1.0)
     consumer.close()
