@@ -29,8 +29,8 @@ demo-vllm: setup  ## a real vLLM on CPU, agent, Kafka, worker, ledger: three ten
 # Two at a time on two cores; by file, so that a file's own brokers and databases start once. A test that fails
 # is run once more, and if it passes then, the summary names it as RERUN: real brokers on a busy machine.
 test: setup  ## unit, property and end-to-end tests (under 20 minutes)
-	@tools/uv run --frozen --all-extras pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --reruns 1 --max-suite-reruns 4 \
-	    --rerun-show-tracebacks
+	@tools/uv run --frozen --all-extras pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	    --reruns 1 --max-suite-reruns 4 --rerun-show-tracebacks
 
 test-simulation: setup  ## the commit protocol under 100,000 drawn schedules (ten minutes on two cores)
 	@tools/uv run --frozen --all-extras python -m tests.protocol
