@@ -7,7 +7,7 @@ from multiprocessing import Pool, cpu_count
 
 import click
 
-from tests.protocol.memory import decoding_once
+from tests.protocol.memory import remembering
 from tests.protocol.schedules import Failure, draw, failure_of, shrink, told
 
 CHUNK = 250
@@ -15,7 +15,7 @@ CHUNK = 250
 
 def run_chunk(seeds: Sequence[int]) -> Failure | None:
     """The first failure among these seeds; every third schedule has frames later than any wait."""
-    with decoding_once():
+    with remembering():
         for seed in seeds:
             failure = failure_of(draw(seed, late=seed % 3 == 0))
             if failure is not None:

@@ -36,9 +36,11 @@ LOAD = ActiveLoad("load-b", "lab/b", T0 + SECOND, T0 + 3 * SECOND)
 GARBAGE = (b"no frame at all", b"no load either")
 
 Position = tuple[str, int]
+Identity = tuple[str, str, int]
+"""Topic, incarnation and sequence."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Log:
     """What lies on the broker, by topic and partition; offsets ascend from 0, arrival never falls."""
 
@@ -47,6 +49,17 @@ class Log:
     """What lies there, by topic, partition and offset."""
     refused: frozenset[tuple[str, int, int]]
     """Where lies what is no message at all."""
+
+    @cache  # noqa: B019 - the logs are few and live as long as the process
+    def touching(
+        self, group_id: str, start_ns: int, end_ns: int
+    ) -> dict[Identity, list[tuple[str, int, int]]]:
+        """The group's frames of which a part lies in the interval, and everywhere that each lies."""
+        found: dict[Identity, list[tuple[str, int, int]]] = {}
+        for at, frame in self.frames.items():
+            if frame.group_id == group_id and frame.start_ns < end_ns and frame.end_ns > start_ns:
+                found.setdefault((at[0], frame.incarnation, frame.sequence), []).append(at)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

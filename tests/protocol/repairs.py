@@ -1,7 +1,6 @@
 """Simulated repairs: the real recomputation over the simulated log and store, and what asks for it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -12,6 +11,7 @@ from streams.pipeline import Work
 from streams.repair import SUPERSEDED, rebook, revise
 from streams.repair import Sealed as Manifested
 from streams.windows import Group, Held
+from tests.protocol.identity import by_identity
 from tests.protocol.log import HOME, RULES, Log, side_inputs
 from tests.protocol.store import SPLIT, Row, Rows, Sealed, Store, key_of, laid_out
 from tests.protocol.worker import Insert
@@ -87,15 +87,14 @@ def figures(store: Store) -> dict[Row, Any]:
     }
 
 
+@by_identity
 def _content(batch: Batch) -> Mapping[Row, Any]:
+    """Its figures and rows, without what names the attempt."""
     name = (batch.metered_uj, *(batch.account_uj(account) for account in ACCOUNTS), batch.gap_causes)
     frames = (batch.iteration_frames, batch.energy_frames)
     return {
         (): (name, frames),
-        **{
-            (table, *key[3:]): content
-            for (table, key), content in laid_out(replace(batch, revision=0)).items()
-        },
+        **{(table, *key[3:]): content for (table, key), content in laid_out(batch).items()},
     }
 
 

@@ -12,6 +12,7 @@ from tests.protocol.worlds import (
     SOUND,
     WEIGHTS,
     Action,
+    Kind,
     Parts,
     act,
     heal,
@@ -25,6 +26,12 @@ LOGS = 48
 """Orders of arrival; each has one undisturbed run to compare with."""
 LENGTHS = (20, 40, 60, 90)
 """Actions in a schedule; the log is read to its end afterwards."""
+OVERTAKEN = 0.5
+"""Of the schedules with late frames: those in which two attempts at one window, of different frames, are likely.
+Drawn action by action, one in thousands has them."""
+
+EVERYTHING_TO_ONE = 0b110000
+"""Argument of what spreads the partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +57,35 @@ def draw(seed: int, *, late: bool = False) -> Schedule:
     rng = random.Random(seed)
     weights = LATE_WEIGHTS if late else WEIGHTS
     kinds = rng.choices(list(weights), list(weights.values()), k=rng.choice(LENGTHS))
-    actions = [Action(kind, rng.randrange(2), rng.randrange(1 << 16)) for kind in kinds]
+    actions = [_drawn(kind, rng) for kind in kinds]
+    if late and rng.random() < OVERTAKEN:
+        at = rng.randrange(len(actions))
+        actions[at:at] = _overtaken(rng)
     return Schedule(rng.randrange(LOGS), late, tuple(actions))
+
+
+def _drawn(kind: Kind, rng: random.Random) -> Action:
+    return Action(kind, rng.getrandbits(1), rng.getrandbits(16))
+
+
+def _overtaken(rng: random.Random) -> list[Action]:
+    """A worker is written off with an insert under way; it lands once the next one read on and sealed, or later."""
+    first = rng.getrandbits(1)
+    read, read_on = rng.randrange(4, 12), rng.choice((0, rng.randrange(8, 24)))
+    written_off = [
+        *(_drawn("deliver", rng) for _ in range(read)),
+        Action("take", first, rng.getrandbits(16)),
+        Action("write_off", first, EVERYTHING_TO_ONE),
+    ]
+    if not read_on:
+        return written_off
+    return [
+        *written_off,
+        *(_drawn("deliver", rng) for _ in range(read_on)),
+        Action("take", first, rng.getrandbits(16)),
+        *[Action("advance", first, 0)] * 3,
+        Action("land", first, 1),
+    ]
 
 
 @cache

@@ -13,6 +13,7 @@ from streams.pipeline import Frontier, SealedWindow, Work
 from streams.repair import SUPERSEDED
 from streams.split import SplitRules
 from streams.windows import ClosedWindow
+from tests.protocol.identity import by_identity
 from tests.protocol.log import Log, side_inputs
 
 __all__ = ["SPLIT", "Keyed", "Row", "Rows", "Sealed", "Store", "booked", "key_of", "laid_out", "rows_of"]
@@ -63,10 +64,34 @@ class Keyed:
         return hash(self.key)
 
 
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A window's batch with its rows, its manifest row, and what it says of each account."""
+
+    batch: Batch
+    rows: Mapping[tuple[str, Row], Row]
+    sealed: Sealed
+
+
 @cache
-def booked(keyed: Keyed) -> tuple[Batch, Mapping[tuple[str, Row], Row]]:
-    batch = book(keyed.closed, side_inputs(), SPLIT)
-    return batch, laid_out(batch)
+def _booked(keyed: Keyed) -> Booked:
+    closed = keyed.closed
+    batch = book(closed, side_inputs(), SPLIT)
+    frames = {(ITERATIONS, one.frame.incarnation, one.frame.sequence) for one in closed.iterations}
+    frames |= {(ENERGY, one.frame.incarnation, one.frame.sequence) for one in closed.energy}
+    return Booked(batch, laid_out(batch), Sealed(batch, frozenset(frames)))
+
+
+@by_identity
+def booked(closed: ClosedWindow) -> Booked:
+    """Book a window, once for each that was made of the same."""
+    return _booked(Keyed(closed))
+
+
+@by_identity
+def accounts_of(batch: Batch) -> dict[str, int]:
+    """What the manifest says of each account, µJ."""
+    return {account: batch.account_uj(account) for account in ACCOUNTS}
 
 
 def laid_out(batch: Batch) -> dict[tuple[str, Row], Row]:
@@ -104,11 +129,9 @@ def rows_of(work: Work) -> Rows:
     data: dict[tuple[str, Row], Row] = {}
     manifest: dict[Row, Sealed] = {}
     for closed in work.windows:
-        batch, rows = booked(Keyed(closed))
-        data.update(rows)
-        frames = {(ITERATIONS, one.frame.incarnation, one.frame.sequence) for one in closed.iterations}
-        frames |= {(ENERGY, one.frame.incarnation, one.frame.sequence) for one in closed.energy}
-        manifest[key_of(batch)] = Sealed(batch, frozenset(frames))
+        found = booked(closed)
+        data.update(found.rows)
+        manifest[key_of(found.batch)] = found.sealed
     for letter in work.dead_letters:
         at = letter.message
         data["dead_letters", (at.topic, at.partition, at.offset)] = (letter.reason, at.value)
@@ -221,11 +244,10 @@ class Store:
             if table == "ledger":
                 booked[key[:4]] = booked.get(key[:4], 0) + content[0]
         return [
-            f"{batch.group_id}@{batch.start_ns}: {account} {found} of {batch.account_uj(account)} µJ"
+            f"{batch.group_id}@{batch.start_ns}: {account} {found} of {said_uj} µJ"
             for batch in self.batches
-            for account in ACCOUNTS
-            if (found := booked.get((batch.batch_id, batch.inputs, batch.revision, account), 0))
-            != batch.account_uj(account)
+            for account, said_uj in accounts_of(batch).items()
+            if (found := booked.get((batch.batch_id, batch.inputs, batch.revision, account), 0)) != said_uj
         ]
 
     def overlaps(self) -> list[str]:
@@ -239,16 +261,10 @@ class Store:
 
     def forgotten(self, log: Log) -> list[str]:
         """Frames that lie in a sealed window which does not know them, and that are not recorded as late."""
-        windows: dict[str, list[Sealed]] = {}
-        for sealed in self.current:
-            windows.setdefault(sealed.batch.group_id, []).append(sealed)
         return [
-            f"{at} of {frame.group_id} from {frame.start_ns}"
-            for at, frame in log.frames.items()
+            f"{at} of {batch.group_id} from {log.frames[at].start_ns}"
+            for batch, known in ((sealed.batch, sealed.frames) for sealed in self.current)
+            for identity in log.touching(batch.group_id, batch.start_ns, batch.end_ns).keys() - known
+            for at in log.touching(batch.group_id, batch.start_ns, batch.end_ns)[identity]
             if ("late_frames", at) not in self.data
-            and any(
-                (at[0], frame.incarnation, frame.sequence) not in sealed.frames
-                for sealed in windows.get(frame.group_id, ())
-                if frame.start_ns < sealed.batch.end_ns and frame.end_ns > sealed.batch.start_ns
-            )
         ]

@@ -5,21 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from tests.protocol.memory import decoding_once
+from tests.protocol.memory import remembering
 from tests.protocol.mutants import LATE_MUTANTS, MUTANTS
 from tests.protocol.schedules import draw, failure_of, shrink, told
 
 SLICE = 1200
-"""Schedules of each kind; `make test-simulation` runs a hundred thousand."""
-ENOUGH = 400
-"""Any one rule that is broken must be found within so many."""
-BEGIN = {"TheLastToComeCounts": 15_000}
-"""Seeds from which on they are drawn, where the first that finds it would take a test too long."""
+"""Schedules without late frames; `make test-simulation` runs a hundred thousand."""
+LATE_SLICE = SLICE // 2
+"""The same with frames later than any wait. Any one rule that is broken must be found within its slice."""
 
 
 @pytest.fixture(autouse=True, scope="module")
 def remembered() -> Iterator[None]:
-    with decoding_once():
+    with remembering():
         yield
 
 
@@ -30,7 +28,7 @@ def test_the_store_is_the_undisturbed_one_row_for_row_and_nothing_is_committed_b
 
 
 def test_with_frames_later_than_any_wait_repairs_end_at_what_was_booked_had_they_come_in_time() -> None:
-    for seed in range(SLICE // 2):
+    for seed in range(LATE_SLICE):
         failure = failure_of(draw(seed, late=True))
         assert failure is None, told(shrink(failure))
 
@@ -40,10 +38,10 @@ def test_with_frames_later_than_any_wait_repairs_end_at_what_was_booked_had_they
 )
 def test_what_breaks_one_rule_is_found_and_its_schedule_is_minimal(mutant: str, late: bool) -> None:
     parts = (LATE_MUTANTS if late else MUTANTS)[mutant]
-    seeds = range(BEGIN.get(mutant, 0), BEGIN.get(mutant, 0) + ENOUGH)
-    failures = (failure_of(draw(seed, late=late), parts) for seed in seeds)
+    enough = LATE_SLICE if late else SLICE
+    failures = (failure_of(draw(seed, late=late), parts) for seed in range(enough))
     failure = next((found for found in failures if found is not None), None)
-    assert failure is not None, f"{mutant} survived {ENOUGH} schedules"
+    assert failure is not None, f"{mutant} survived {enough} schedules"
     smallest = shrink(failure, parts)
     actions = smallest.schedule.actions
     for index in range(len(actions)):

@@ -14,6 +14,7 @@ __all__ = [
     "SOUND",
     "WEIGHTS",
     "Action",
+    "Kind",
     "Parts",
     "World",
     "act",
