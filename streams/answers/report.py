@@ -16,6 +16,7 @@ from streams.answers.registry import Tenant, find_tenant
 from streams.answers.report_carbon import Carbon, tenant_carbon
 from streams.answers.report_certainty import Certainty, tenant_certainty
 from streams.answers.report_lines import HourLine, ModelLine, hour_lines, model_lines, percentiles, read_rows
+from streams.answers.report_rollups import rolled_spans
 from streams.answers.token_price import OUTPUT_WEIGHT
 
 if TYPE_CHECKING:
@@ -84,16 +85,21 @@ def make_report(
     Raises DataError for a tenant that neither the registry nor the ledger knows. A period without requests
     gives a report that says so; one that is not settled is marked.
     """
-    parameters = period.parameters | {"tenant": tenant, "as_of": _moment(as_of)}
+    moment = _moment(as_of)
+    asked = {"tenant": tenant, "as_of": moment}
     known = find_tenant(client, tenant)
-    rows = read_rows(client, parameters)
+    rolled = rolled_spans(client, "report_runs", period, moment)
+    left = rolled.left_of(period)
+    rows = read_rows(client, asked, rolled, left)
     moved = {
         kind: (energy, host)
-        for kind, energy, host in client.query(queries.MOVED, parameters=parameters).result_rows
+        for kind, energy, host in client.query(
+            queries.MOVED, parameters=asked | period.parameters
+        ).result_rows
     }
     if known is None and not len(rows) and not moved:
         _must_be_known(client, tenant)
-    totals = fleet_totals(client, period, _moment(as_of)) if len(rows) else {}
+    totals = fleet_totals(client, period, moment, rolled) if len(rows) else {}
     priced = known if known is not None and known.has_tariff else None
     return Report(
         tenant=tenant,
@@ -108,8 +114,10 @@ def make_report(
         cold_start_uj=int(moved.get("cold_start", (0, 0))[0]),
         residency_uj=int(moved.get("residency_idle", (0, 0))[0]),
         moved_host_uj=sum(int(host) for _, host in moved.values()),
-        certainty=tenant_certainty(client, parameters) if len(rows) else None,
-        carbon=tenant_carbon(client, parameters),
+        certainty=tenant_certainty(client, asked, rolled, left, period.parameters["to_ms"])
+        if len(rows)
+        else None,
+        carbon=tenant_carbon(client, tenant, period, moment),
         price_per_kwh=_price(priced),
         currency=priced.currency if priced else "",
         output_weight=output_weight,
@@ -130,8 +138,13 @@ def _must_be_known(client: "Client", tenant: str) -> None:
 
 
 def _why_preliminary(client: "Client", period: Period, as_of: datetime) -> str:
-    sealed_ns = client.query(queries.SEALED, parameters={"as_of": _moment(as_of)}).result_rows[0][0]
-    if sealed_ns < period.end.timestamp() * 1e9:
+    asked = period.parameters | {"as_of": _moment(as_of)}
+    end_ns = period.parameters["to_ms"] * 1_000_000
+    if client.query(queries.SEALED_NEAR, parameters=asked).result_rows[0][0] >= end_ns:
+        sealed_ns = end_ns
+    else:
+        sealed_ns = client.query(queries.SEALED, parameters=asked).result_rows[0][0]
+    if sealed_ns < end_ns:
         until = datetime.fromtimestamp(sealed_ns / 1e9, UTC).isoformat(timespec="seconds")
         return (
             f"the ledger is sealed until {until} only, before the period's end"

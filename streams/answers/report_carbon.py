@@ -1,7 +1,9 @@
 """Grams and litres of one tenant's energy over a period, and of the whole fleet's requests.
 
-The database adds energy up by place and window, over the tenant's rows only; the factors are few and are multiplied
-here (streams/carbon/grams.py). A tenant's month takes as long as its own rows, not everybody's.
+The database adds energy up by place and window, over the tenant's rows and those of what was moved to it; the
+factors are few and are multiplied here (streams/carbon/grams.py). What has grams, and how many, is what the view
+`tenant_carbon_between` says: a test holds the two together. Hours that are rolled up come in slots of five minutes,
+unless a factor changes inside one of the hour's slots.
 """
 
 import math
@@ -10,108 +12,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from streams.answers.report_queries import AS_OF, IN_PERIOD, tenant_batches
-from streams.carbon.grams import Grams, Held, value
+from streams.answers import report_carbon_queries as queries
+from streams.answers.periods import Period
+from streams.answers.report_rollups import rolled_spans
+from streams.answers.spans import HOUR_MS, Spans
+from streams.carbon.grams import Grams, Held, edges_ns, value
 from streams.carbon.in_force import Factors
 from streams.carbon.ladder import Intensities
 from streams.carbon.restatement import Known
 from streams.carbon.rows import read_factors, read_intensities
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
 __all__ = ["Carbon", "fleet_carbon", "tenant_carbon"]
 
 Floats = NDArray[np.float64]
 
-# Accelerator-seconds, as the view `ledger_carbon_between` charges them: the batch's requests hold what the batch
-# was busy, in proportion to their time; where nothing else was booked they hold the whole window.
-HELD_S: Final = """
-    least(batch.held, if(batch.busy_ns > 0, batch.busy_ns, batch.window_ns)) AS served_ns,
-    batch.gpus / 1e9 * {share}
-"""
-REQUEST_SHARE: Final = """
-    if(batch.held = 0, 0., toFloat64(if(batch.other_uj > 0, served_ns, batch.window_ns)) * line.held_ns
-        / batch.held)
-"""
-LOAD_SHARE: Final = """
-    if(batch.other_uj = 0, 0., toFloat64(batch.window_ns - served_ns) * line.energy_uj / batch.other_uj)
-"""
-BATCH: Final = """
-    event_time, batch_id, revision, inputs, zone, site, gpu_model, gpus, busy_ns, end_ns - start_ns AS window_ns,
-    if(held_ns > 0 OR batch_size = 0, held_ns, busy_ns) AS held,
-    idle_uj + cold_start_uj + overhead_uj + unobserved_uj AS other_uj
-"""
-JOINED: Final = """
-    ON line.event_time = batch.event_time AND line.batch_id = batch.batch_id AND line.revision = batch.revision
-    AND line.inputs = batch.inputs
-"""
-
-HELD: Final = f"""
-SELECT zone, site, gpu_model, at_ms, sum(uj) AS energy_uj, sum(host) AS host_uj, sum(held) AS gpu_s
-FROM (
-    SELECT
-        batch.zone AS zone, batch.site AS site, batch.gpu_model AS gpu_model,
-        toUnixTimestamp64Milli(line.event_time) AS at_ms, line.energy_uj AS uj, line.host_uj AS host,
-        {HELD_S.format(share=REQUEST_SHARE)} AS held
-    FROM (
-        SELECT event_time, batch_id, revision, inputs, energy_uj, host_uj, held_ns
-        FROM ledger FINAL
-        WHERE tenant = {{tenant:String}} AND account = 'request' AND {IN_PERIOD} AND stored_at <= {AS_OF}
-    ) AS line
-    INNER JOIN {tenant_batches(BATCH)} AS batch {JOINED}
-)
-GROUP BY zone, site, gpu_model, at_ms
-ORDER BY zone, site, gpu_model, at_ms
-"""  # noqa: S608 - constants of this module
-
-MOVED: Final = f"""
-SELECT load_id, sum(toInt128(energy_uj))
-FROM transfers_as_of(as_of = {AS_OF})
-WHERE side = 'to' AND tenant = {{tenant:String}} AND kind = 'cold_start' AND {IN_PERIOD}
-GROUP BY load_id
-ORDER BY load_id
-"""  # noqa: S608
-
-LOADED: Final = f"""
-SELECT load_id, zone, site, gpu_model, at_ms, uj AS energy_uj, host AS host_uj, held AS gpu_s
-FROM (
-    SELECT
-        line.load_id AS load_id, batch.zone AS zone, batch.site AS site, batch.gpu_model AS gpu_model,
-        toUnixTimestamp64Milli(line.event_time) AS at_ms, line.energy_uj AS uj, line.host_uj AS host,
-        {HELD_S.format(share=LOAD_SHARE)} AS held
-    FROM (
-        SELECT event_time, batch_id, revision, inputs, load_id, energy_uj, host_uj, held_ns
-        FROM ledger FINAL
-        WHERE tenant = '' AND account = 'cold_start' AND load_id IN {{loads:Array(String)}} AND stored_at <= {AS_OF}
-            AND event_time >= fromUnixTimestamp64Milli({{from_ms:Int64}}, 'UTC') - INTERVAL 31 DAY
-            AND event_time < fromUnixTimestamp64Milli({{to_ms:Int64}}, 'UTC')
-    ) AS line
-    INNER JOIN (
-        SELECT {BATCH} FROM batches_as_of(as_of = {AS_OF}) WHERE cold_start_uj > 0
-            AND event_time >= fromUnixTimestamp64Milli({{from_ms:Int64}}, 'UTC') - INTERVAL 31 DAY
-            AND event_time < fromUnixTimestamp64Milli({{to_ms:Int64}}, 'UTC')
-    ) AS batch {JOINED}
-)
-ORDER BY load_id, at_ms, zone, site, gpu_model
-"""  # noqa: S608
-
-FLEET: Final = f"""
-SELECT
-    batch.zone AS zone, batch.site AS site, batch.gpu_model AS gpu_model,
-    toUnixTimestamp64Milli(line.event_time) AS at_ms, sum(line.energy_uj) AS energy_uj,
-    sum(line.host_uj) AS host_uj, nan AS gpu_s
-FROM current_ledger AS line
-INNER JOIN current_batches AS batch {JOINED}
-WHERE line.account = 'request' AND {IN_PERIOD.replace("event_time", "line.event_time")}
-    AND {IN_PERIOD.replace("event_time", "batch.event_time")}
-GROUP BY zone, site, gpu_model, at_ms
-ORDER BY zone, site, gpu_model, at_ms
-"""  # noqa: S608
-
+IDLE_HOURS: Final = "residency_idle"
+"""Kind of transfer that moves an hour's idle energy; the others move a load's."""
+SLOT_NS: Final = 300_000_000_000
+"""Five minutes: what rollups add up."""
+MONTH_MS: Final = 31 * 86_400_000
+"""How long before its requests a load may lie, at most."""
 EVER: Final = "2299-12-31 23:59:59.999"
 
 
@@ -134,47 +60,77 @@ class Carbon:
     """How near to its time and place the intensity is: live, recent, last_week, annual, country."""
 
 
-def tenant_carbon(client: "Client", parameters: dict[str, Any]) -> Carbon | None:
-    """Of a tenant's requests and of what was moved to them; `parameters` are tenant, from_ms, to_ms and as_of.
+def tenant_carbon(client: "Client", tenant: str, period: Period, as_of: str) -> Carbon | None:
+    """Of a tenant's requests and of what was moved to it: its part of a load's grams, or of an idle hour's.
 
-    None where no carbon intensity is on record at all. Energy moved by residency has no grams of its own: idle
-    accelerators are the provider's.
+    None where no carbon intensity is on record at all.
     """
     if not client.command("SELECT count() FROM grid_intensity"):
         return None
-    table = client.query_arrow(HELD, parameters=parameters, use_strings=True)
-    moved = {str(load): int(uj) for load, uj in client.query(MOVED, parameters=parameters).result_rows}
-    loaded = client.query_arrow(LOADED, parameters=parameters | {"loads": list(moved)}, use_strings=True)
-    known = _known(client, [table, loaded], parameters)
-    energy_uj = np.concatenate([_ints(table, "energy_uj"), np.asarray(list(moved.values()), np.int64)])
-    own = value(_held(table), known)
-    parts = _moved_parts(loaded, value(_held(loaded), known), moved)
-    return _carbon(energy_uj, own, parts)
+    asked = period.parameters | {"tenant": tenant, "as_of": as_of}
+    moved = client.query(queries.MOVED, parameters=asked).result_rows
+    loads, hours = (
+        [load_id for kind, load_id, _ in moved if (kind == IDLE_HOURS) == idle] for idle in (False, True)
+    )
+    rolled = _steady(client, period, asked | {"owners": [tenant, *([""] if hours else [])]})
+    left = rolled.left_of(period)
+    own, others = [], []
+    for spans, requests, idle in (
+        (rolled, queries.HELD_ROLLED, queries.IDLE_ROLLED),
+        (left, queries.HELD, queries.IDLE),
+    ):
+        if spans:
+            own.append(_table(client, requests, asked | spans.parameters))
+        if spans and hours:
+            others.append(_table(client, idle, asked | spans.parameters | {"loads": hours}))
+    if loads:
+        others.append(_table(client, queries.LOADED, asked | {"loads": loads}))
+    known = _known(client, _zones([*own, *others]), asked)
+    parts = _moved_parts(others, known, {load_id: int(uj) for _, load_id, uj in moved})
+    return _carbon(pa.concat_tables(own), known, parts, [int(uj) for *_, uj in moved])
 
 
 def fleet_carbon(client: "Client", parameters: dict[str, Any]) -> Carbon | None:
     """Of all tenants' requests, as last booked; without manufacturing. `parameters` are from_ms and to_ms."""
     if not client.command("SELECT count() FROM grid_intensity"):
         return None
-    table = client.query_arrow(FLEET, parameters=parameters, use_strings=True)
-    known = _known(client, [table], parameters | {"as_of": EVER})
-    return _carbon(_ints(table, "energy_uj"), value(_held(table), known), np.zeros((5, 0)))
+    table = _table(client, queries.FLEET, parameters)
+    known = _known(client, _zones([table]), parameters | {"as_of": EVER})
+    return _carbon(table, known, np.zeros((5, 0)), [])
 
 
-def _known(client: "Client", tables: "Sequence[pa.Table]", parameters: dict[str, Any]) -> Known:
-    zones = {zone for table in tables for zone in table.column("zone").unique().to_pylist()}
-    zones |= {zone.partition("-")[0] for zone in zones}
-    as_of, month_ms = parameters["as_of"], 31 * 86_400_000
-    from_ms = parameters["from_ms"] - month_ms
-    intensities = read_intensities(client, zones, parameters["to_ms"], as_of, from_ms=from_ms)
-    return Known(Intensities(intensities), Factors(read_factors(client, as_of)))
+def _steady(client: "Client", period: Period, asked: dict[str, Any]) -> Spans:
+    """The rolled-up hours of `period` in which no factor of the places in question changes inside a slot."""
+    rolled = rolled_spans(client, "carbon_runs", period, asked["as_of"])
+    if not rolled:
+        return rolled
+    places = client.query(queries.PLACES, parameters=asked | rolled.parameters).result_rows
+    known = _known(client, {zone for zone, _, _ in places}, asked)
+    edges = np.concatenate([np.zeros(0, np.int64), *(edges_ns(known, *place) for place in places)])
+    odd_ms = edges[edges % SLOT_NS != 0] // 1_000_000
+    return rolled.without_hours((odd_ms - odd_ms % HOUR_MS).tolist())
 
 
-def _ints(table: "pa.Table", name: str) -> NDArray[np.int64]:
+def _table(client: "Client", query: str, parameters: dict[str, Any]) -> pa.Table:
+    return client.query_arrow(query, parameters=parameters, use_strings=True)
+
+
+def _zones(tables: Sequence[pa.Table]) -> set[str]:
+    return {zone for table in tables for zone in table.column("zone").unique().to_pylist()}
+
+
+def _known(client: "Client", zones: set[str], asked: dict[str, Any]) -> Known:
+    wanted = zones | {zone.partition("-")[0] for zone in zones}
+    from_ms = asked["from_ms"] - MONTH_MS
+    intensities = read_intensities(client, wanted, asked["to_ms"], asked["as_of"], from_ms=from_ms)
+    return Known(Intensities(intensities), Factors(read_factors(client, asked["as_of"])))
+
+
+def _ints(table: pa.Table, name: str) -> NDArray[np.int64]:
     return np.asarray(table.column(name).to_numpy(zero_copy_only=False), np.int64)
 
 
-def _held(table: "pa.Table") -> Held:
+def _held(table: pa.Table) -> Held:
     return Held(
         zones=table.column("zone").to_pylist(),
         sites=table.column("site").to_pylist(),
@@ -193,11 +149,16 @@ def _figures(grams: Grams) -> Floats:
     )
 
 
-def _moved_parts(loaded: "pa.Table", grams: Grams, moved: dict[str, int]) -> Floats:
-    """(5, L) grams of each load in proportion to what of its energy was moved; nan where it is not on record."""
-    figures, load_ids = _figures(grams), np.asarray(loaded.column("load_id").to_pylist(), dtype=str)
-    energy_uj = _ints(loaded, "energy_uj")
-    parts = np.full((len(figures), len(moved)), math.nan)
+def _moved_parts(others: Sequence[pa.Table], known: Known, moved: dict[str, int]) -> Floats:
+    """(5, L) grams of each load or idle hour in proportion to what of its energy was moved; nan where it is not on
+    record.
+    """
+    parts = np.full((5, len(moved)), math.nan)
+    if not others:
+        return parts
+    table = pa.concat_tables(others)
+    figures, energy_uj = _figures(value(_held(table), known)), _ints(table, "energy_uj")
+    load_ids = np.asarray(table.column("load_id").to_pylist(), dtype=str)
     for i, (load_id, uj) in enumerate(moved.items()):
         mine = load_ids == load_id
         if total_uj := int(energy_uj[mine].sum()):
@@ -205,7 +166,9 @@ def _moved_parts(loaded: "pa.Table", grams: Grams, moved: dict[str, int]) -> Flo
     return parts
 
 
-def _carbon(energy_uj: NDArray[np.int64], own: Grams, moved: Floats) -> Carbon:
+def _carbon(table: pa.Table, known_factors: Known, moved: Floats, moved_uj: Sequence[int]) -> Carbon:
+    own = value(_held(table), known_factors)
+    energy_uj = np.concatenate([_ints(table, "energy_uj"), np.asarray(moved_uj, np.int64)])
     figures = np.concatenate([_figures(own), moved], axis=1)
     known = np.isfinite(figures)
     known[1] = known[0]

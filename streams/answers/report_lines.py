@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.answers import report_queries as queries
+from streams.answers.spans import Spans
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -88,12 +89,21 @@ class RequestRows:
         return self.columns[name][first], index
 
 
-def read_rows(client: "Client", parameters: dict[str, Any]) -> RequestRows:
-    """Read the tenant's rows; `parameters` are tenant, from_ms, to_ms and as_of."""
-    table = client.query_arrow(queries.REQUESTS, parameters=parameters, use_strings=True)
-    return RequestRows(
-        {name: table.column(name).to_numpy(zero_copy_only=False) for name in table.column_names}
-    )
+def read_rows(client: "Client", asked: dict[str, Any], rolled: Spans, left: Spans) -> RequestRows:
+    """Read the tenant's rows: of the spans `rolled` from rollups, of those `left` from the ledger.
+
+    asked: tenant and as_of. A row is of one whole or partial hour, so that none of one is in the other.
+    """
+    parts = [
+        client.query_arrow(query, parameters=asked | spans.parameters, use_strings=True)
+        for query, spans in ((queries.REQUESTS_ROLLED, rolled), (queries.REQUESTS, left))
+        if spans
+    ]
+    columns = {
+        name: np.concatenate([part.column(name).to_numpy(zero_copy_only=False) for part in parts])
+        for name in parts[0].column_names
+    }
+    return RequestRows(columns)
 
 
 def model_lines(

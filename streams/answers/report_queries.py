@@ -1,17 +1,24 @@
-"""The questions that a tenant's report asks; all take tenant, from_ms, to_ms and as_of."""
+"""The questions that a tenant's report asks, of rollups and of the ledger itself.
+
+All take tenant, as_of and either a period (from_ms, to_ms) or the spans of it that they are about.
+"""
 
 from typing import Final
+
+from streams.answers.spans import in_spans, latest_run
 
 __all__ = [
     "AS_OF",
     "FLEET_BASE",
     "FLEET_ROLLED",
-    "FRESH_HOURS",
     "IN_PERIOD",
     "MOVED",
     "REQUESTS",
+    "REQUESTS_ROLLED",
     "SEALED",
-    "tenant_batches",
+    "SEALED_NEAR",
+    "TENANTS_ROWS",
+    "batches_of",
 ]
 
 IN_PERIOD: Final = (
@@ -21,27 +28,35 @@ IN_PERIOD: Final = (
 AS_OF: Final = "{as_of:DateTime64(3, 'UTC')}"
 
 
-def tenant_batches(columns: str) -> str:
-    """The batches that a tenant took part in, by the highest revision and attempt that a cut-off knows."""
+TENANTS_ROWS: Final = f"tenant = {{tenant:String}} AND account = 'request' AND {in_spans()}"
+
+
+def batches_of(columns: str, rows: str, during: str) -> str:
+    """The batches `during` a time that the ledger's `rows` name, by the highest revision and attempt that a cut-off
+    knows: only these are looked up.
+    """
     return f"""(
     SELECT {columns}
     FROM (
         SELECT *
         FROM batches
-        WHERE {IN_PERIOD} AND stored_at <= {AS_OF} AND batch_id IN (
-            SELECT batch_id FROM ledger WHERE tenant = {{tenant:String}} AND account = 'request' AND {IN_PERIOD}
-        )
+        WHERE {during} AND stored_at <= {AS_OF} AND batch_id IN (SELECT batch_id FROM ledger WHERE {rows})
         ORDER BY revision DESC, closed_by = 'superseded' DESC, iteration_frames + energy_frames DESC, inputs DESC,
             version DESC
         LIMIT 1 BY batch_id, event_time
     )
     WHERE closed_by != 'superseded'
-)"""  # noqa: S608 - columns are constants of this room
+)"""  # noqa: S608 - constants of this room
 
 
 SPLIT: Final = """
     event_time, batch_id, revision, inputs, method, model_version, engine_class, tier, request_scale / 1e6 AS scale
 """
+
+COEFFICIENTS: Final = """(
+    SELECT engine_class, model_version, any(coefficients) AS c
+    FROM energy_models GROUP BY engine_class, model_version
+)"""
 
 # The tenant's rows come by the ledger's sorting key, and only the batches that they name are looked up: the
 # manifest's latest revision, as `batches_as_of` finds it. One row per request, model and hour.
@@ -71,16 +86,48 @@ SELECT
 FROM (
     SELECT *
     FROM ledger FINAL
-    WHERE tenant = {{tenant:String}} AND account = 'request' AND {IN_PERIOD} AND stored_at <= {AS_OF}
+    WHERE {TENANTS_ROWS} AND stored_at <= {AS_OF}
 ) AS line
-INNER JOIN {tenant_batches(SPLIT)} AS batch
+INNER JOIN {batches_of(SPLIT, TENANTS_ROWS, in_spans())} AS batch
     ON line.event_time = batch.event_time AND line.batch_id = batch.batch_id AND line.revision = batch.revision
     AND line.inputs = batch.inputs
-LEFT JOIN (
-    SELECT engine_class, model_version, any(coefficients) AS c
-    FROM energy_models GROUP BY engine_class, model_version
-) AS energy_model
+LEFT JOIN {COEFFICIENTS} AS energy_model
     ON batch.engine_class = energy_model.engine_class AND batch.model_version = energy_model.model_version
+GROUP BY model, hour, request
+ORDER BY model, hour, request
+"""  # noqa: S608
+
+# The same columns, of hours that are rolled up.
+REQUESTS_ROLLED: Final = f"""
+SELECT
+    line.model AS model,
+    toInt64(toUnixTimestamp64Milli(line.hour) / 1000) AS hour,
+    line.request AS request,
+    max(line.prompt_tokens) AS prompt,
+    max(line.cached_tokens) AS cached,
+    sum(line.prefill_tokens) AS prefill,
+    sum(line.decode_tokens) AS decode,
+    sum(line.emitted_tokens) AS emitted,
+    sum(line.energy_uj) AS uj,
+    sum(line.half_width_uj) AS half_width,
+    sum(line.host_uj) AS host,
+    sum(line.held_ns) AS held,
+    min(line.tier) AS tier,
+    arrayStringConcat(arraySort(groupUniqArrayArray(line.methods)), ' ') AS methods,
+    arrayStringConcat(arraySort(groupUniqArray(line.model_version)), ' ') AS versions,
+    sum(1e6 * energy_model.c['prefill_token_j'] * line.scaled_prefill) AS prefilled,
+    sum(1e6 * (
+        energy_model.c['prefill_token_j'] * line.scaled_prefill / 2
+        + (energy_model.c['context_token_j'] + energy_model.c['attention_j']) * line.scaled_context / 2
+    )) AS halved
+FROM (
+    SELECT *
+    FROM request_hours
+    WHERE tenant = {{tenant:String}} AND {in_spans("hour")} AND {latest_run("report_runs")}
+    LIMIT 1 BY hour, run, model, request, engine_class, model_version
+) AS line
+LEFT JOIN {COEFFICIENTS} AS energy_model
+    ON line.engine_class = energy_model.engine_class AND line.model_version = energy_model.model_version
 GROUP BY model, hour, request
 ORDER BY model, hour, request
 """  # noqa: S608
@@ -97,29 +144,19 @@ SEALED: Final = f"""
 SELECT max(end_ns) FROM batches WHERE stored_at <= {AS_OF}
 """  # noqa: S608
 
-# Hours whose rollup counts exactly the rows stored by as_of.
-FRESH_HOURS: Final = f"""
-SELECT toUnixTimestamp64Milli(run.hour)
-FROM (
-    SELECT hour, argMax(as_of, rollup_runs.run) AS as_of
-    FROM rollup_runs GROUP BY hour
-) AS run
-LEFT JOIN (
-    SELECT toStartOfHour(event_time) AS hour, max(stored_at) AS newest
-    FROM batches WHERE {IN_PERIOD} AND stored_at <= {AS_OF} GROUP BY hour
-) AS batch ON toDateTime(run.hour, 'UTC') = batch.hour
-WHERE run.hour >= fromUnixTimestamp64Milli({{from_ms:Int64}}, 'UTC')
-    AND run.hour + INTERVAL 1 HOUR <= fromUnixTimestamp64Milli({{to_ms:Int64}}, 'UTC')
-    AND run.as_of <= {AS_OF} AND batch.newest <= run.as_of
-ORDER BY run.hour
+# Batches that began an hour before the period's end, or later, tell nearly always, and are few.
+SEALED_NEAR: Final = f"""
+SELECT max(end_ns) FROM batches
+WHERE stored_at <= {AS_OF} AND event_time >= fromUnixTimestamp64Milli({{to_ms:Int64}}, 'UTC') - INTERVAL 1 HOUR
 """  # noqa: S608
 
-FLEET_ROLLED: Final = """
-SELECT model, sum(energy_uj), sum(prompt_tokens), sum(emitted_tokens)
-FROM tenant_hourly
-WHERE toUnixTimestamp64Milli(hour) IN {hours:Array(Int64)}
+FLEET_ROLLED: Final = f"""
+SELECT model, sum(one.energy_uj), sum(one.prompt_tokens), sum(one.emitted_tokens)
+FROM (
+    SELECT * FROM model_hours WHERE {in_spans("hour")} AND {latest_run("report_runs")} LIMIT 1 BY hour, run, model
+) AS one
 GROUP BY model
-"""
+"""  # noqa: S608
 
 FLEET_BASE: Final = f"""
 SELECT model, sum(uj), sum(prompt), sum(emitted)

@@ -21,13 +21,13 @@ __all__ = ["TENANTS", "RolledUp", "Rollup", "roll_up"]
 # An hour with a batch stored since its last run, all of whose groups are sealed past its end. A group that fell
 # silent for good (nothing sealed in the hour's last ten minutes) does not hold it open.
 DUE: Final = """
-SELECT stale.hour, last.run
+SELECT stale.hour
 FROM (
     SELECT toStartOfHour(event_time) AS hour, max(stored_at) AS newest
     FROM batches WHERE stored_at <= {{as_of:DateTime64(3, 'UTC')}} GROUP BY hour
 ) AS stale
 LEFT JOIN (
-    SELECT toDateTime(hour, 'UTC') AS hour, max(run) AS run, max(as_of) AS as_of FROM {runs} GROUP BY hour
+    SELECT toDateTime(hour, 'UTC') AS hour, max(as_of) AS as_of FROM {runs} GROUP BY hour
 ) AS last ON stale.hour = last.hour
 WHERE stale.newest > last.as_of
     AND stale.hour NOT IN (
@@ -50,9 +50,8 @@ INSERT INTO tenant_hours (
     decode_tokens, emitted_tokens, held_ns
 )
 SELECT
-    hour, transform(toInt64(toUnixTimestamp(hour)), {hours_s:Array(Int64)}, {runs:Array(UInt64)}, toUInt64(0)),
-    tenant, model, zone, countIf(is_first), sumIf(prompt, is_first), sum(uj), sum(half_width), sum(host),
-    sum(prefill), sum(decode), sum(emitted), sum(held)
+    hour, {run:UInt64}, tenant, model, zone, countIf(is_first), sumIf(prompt, is_first), sum(uj), sum(half_width),
+    sum(host), sum(prefill), sum(decode), sum(emitted), sum(held)
 FROM (
     SELECT
         toStartOfHour(line.event_time) AS hour, line.tenant AS tenant, line.model AS model, batch.zone AS zone,
@@ -89,11 +88,11 @@ class Rollup:
 
     runs: str
     """Table of (hour, run, as_of)."""
-    write: str
-    """Statement that writes the rows of some hours: `hours_s` and their `runs`, all in [start, end), by `as_of`."""
+    writes: tuple[str, ...]
+    """Statements that write the rows of some hours (`hours_s`, all in [start, end)) under `run`, by `as_of`."""
 
 
-TENANTS: Final = Rollup(runs="rollup_runs", write=WRITE)
+TENANTS: Final = Rollup(runs="rollup_runs", writes=(WRITE,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +101,23 @@ class RolledUp:
 
     hour: datetime
     run: int
+    """Its cut-off, milliseconds since 1970: rows of two jobs bear one run only if they counted the same."""
 
 
 def roll_up(client: "Client", as_of: datetime, rollup: Rollup = TENANTS) -> tuple[RolledUp, ...]:
     """Roll up every closed hour that changed since its last run, from rows stored by `as_of`; returns them.
 
     `as_of` lies in the past, and every insert begun before it has ended: ten minutes are plenty. Two jobs at once
-    write the same rows under the same run. Raises DatabaseUnavailable; run it again then.
+    write the same rows under the same run, or rows under runs of their own, of which the later counts. Raises
+    DatabaseUnavailable; run it again then.
     """
+    run = (as_of - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     moment = as_of.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     done: list[RolledUp] = []
     try:
         due = [
-            RolledUp(hour.replace(tzinfo=UTC), last_run + 1)
-            for hour, last_run in client.query(
+            RolledUp(hour.replace(tzinfo=UTC), run)
+            for (hour,) in client.query(
                 DUE.format(runs=rollup.runs), parameters={"as_of": moment}
             ).result_rows
         ]
@@ -137,9 +139,10 @@ def _write(client: "Client", rollup: Rollup, chunk: list[RolledUp], moment: str)
     start, end = chunk[0].hour, chunk[-1].hour + timedelta(hours=1)
     parameters = {
         "hours_s": [round(one.hour.timestamp()) for one in chunk],
-        "runs": [one.run for one in chunk],
+        "run": chunk[0].run,
         "start": start.strftime("%Y-%m-%d %H:%M:%S.000"),
         "end": end.strftime("%Y-%m-%d %H:%M:%S.000"),
         "as_of": moment,
     }
-    client.command(rollup.write, parameters=parameters)
+    for write in rollup.writes:
+        client.command(write, parameters=parameters)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streams.carbon.in_force import Factors
 from streams.carbon.restatement import Known
 
-__all__ = ["Grams", "Held", "gpu_scope", "value"]
+__all__ = ["Grams", "Held", "edges_ns", "gpu_scope", "value"]
 
 Floats = NDArray[np.float64]
 JOULES_PER_KWH = 3.6e6
@@ -70,7 +70,7 @@ def value(held: Held, known: Known) -> Grams:
     of_place = np.fromiter((index[place] for place in places), np.int64, size)
     for place, number in index.items():
         chosen = np.flatnonzero(of_place == number)
-        edges = _edges_ns(known, *place)
+        edges = edges_ns(known, *place)
         step = np.searchsorted(edges, held.at_ns[chosen], side="right") - 1
         for one in np.unique(step):
             inside = chosen[step == one]
@@ -89,7 +89,8 @@ def value(held: Held, known: Known) -> Grams:
     )
 
 
-def _edges_ns(known: Known, zone: str, site: str, gpu_model: str) -> NDArray[np.int64]:
+def edges_ns(known: Known, zone: str, site: str, gpu_model: str) -> NDArray[np.int64]:
+    """The instants, ascending, between two of which no factor of a place changes; Unix ns."""
     gpu = gpu_scope(known.factors, gpu_model)
     edges = set(known.intensities.edges_ns(zone))
     for kind, scope in (

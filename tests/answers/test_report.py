@@ -19,7 +19,7 @@ from streams.answers.registry import add_tenant
 from streams.answers.report import Report, make_report
 from streams.answers.report_files import as_csv, as_json, as_parquet, neutralised
 from streams.answers.report_page import as_html
-from streams.answers.rollups import roll_up
+from streams.answers.report_rollups import roll_up_reports
 from streams.answers.statements import find_statement, issue_statement
 from streams.answers.summary import tenant_rows
 from streams.ledger.sink import ClickHouseSink
@@ -197,7 +197,7 @@ def test_a_report_over_rolled_up_hours_is_the_same(database: "Client") -> None:
     write(ClickHouseSink(database), *(window(n, 100 + n, tenant="ab"[n % 2]) for n in numbers))
     period = in_windows(first - 3, first + 722)
     before = fleet_totals(database, period, "2299-01-01 00:00:00.000")
-    rolled = roll_up(database, datetime.now(UTC) + timedelta(milliseconds=20))
+    rolled = roll_up_reports(database, datetime.now(UTC) + timedelta(milliseconds=20))
     assert rolled
     assert fleet_totals(database, period, "2299-01-01 00:00:00.000") == before
 

@@ -57,8 +57,7 @@ def test_hours_equal_their_rows_after_duplicates_revisions_and_reruns(database: 
     assert sum(row[2] for row in rolled) == 2 * (300 + 7)  # type: ignore[misc]
 
     write(sink, *windows(0, energy_uj=40, revision=1))
-    again = roll_up(database, now())
-    assert [one.run for one in again] == [2]
+    assert len(roll_up(database, now())) == 1
     rolled, base = totals(database)
     assert [row[1:] for row in rolled] == [row[1:] for row in base]
     assert sum(row[2] for row in rolled) == (120 + 7) + (300 + 7)  # type: ignore[misc]

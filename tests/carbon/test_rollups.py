@@ -86,7 +86,7 @@ def test_rollups_equal_the_rows_they_are_made_of(database: "Client") -> None:
     store_factors(database, [*annual_intensities(), *KNOWN], [*shipped_factors(), *meter_factors(), PUE])
     idle_that_a_policy_moves_has_the_grams_of_its_hour(database, filled)
     assert open_hours(database) == 1
-    assert [one.run for one in roll_up_carbon(database, now(database))] == [1]
+    assert len(roll_up_carbon(database, now(database))) == 1
     assert open_hours(database) == 0
     assert database.query("SELECT uniqExact(slot) FROM carbon_slots").result_rows == [(2,)]
     before = rows(database, "tenant_carbon_rolled_between")

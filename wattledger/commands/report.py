@@ -17,6 +17,7 @@ from streams.answers.periods import Period, covered
 from streams.answers.report import SETTLED_AFTER, Report, make_report
 from streams.answers.report_files import as_csv, as_json, as_parquet, write_csv
 from streams.answers.report_page import as_html, as_pdf
+from streams.answers.report_rollups import roll_up_reports
 from streams.answers.rollups import roll_up
 from streams.answers.statements import find_statement, issue_statement, statements
 from streams.carbon.rollups import roll_up_carbon
@@ -168,8 +169,8 @@ def _listed(client: "Client", tenant: str) -> bytes:
 
 def _roll_up(client: "Client") -> None:
     until = datetime.now(UTC) - SETTLED_AFTER
-    done, carbon = roll_up(client, until), roll_up_carbon(client, until)
-    click.echo(f"rolled up {len(done)} hours, and {len(carbon)} for carbon", err=True)
+    done = [len(job(client, until)) for job in (roll_up, roll_up_reports, roll_up_carbon)]
+    click.echo(f"rolled up {done[0]} hours, {done[1]} for reports, {done[2]} for carbon", err=True)
 
 
 def _write(content: bytes, out: Path | None, output_format: str) -> None:
