@@ -51,7 +51,7 @@ test-helm: setup  ## the chart under Helm, kubectl-validate and helm-unittest (b
 test-outage: setup  ## an hour without Kafka in a minute: the agent's memory flat, every frame there once
 	@tools/uv run --frozen --all-extras python -m tests.agent.outage
 
-test-images: setup  ## what goes into each image, installed and run: agent, worker, API (package index, five minutes)
+test-images: setup  ## what goes into each image, installed and run: agent, worker, API, an engine (package index, five minutes)
 	@WATTLEDGER_TEST_IMAGES=1 tools/uv run --frozen --all-extras pytest tests/images
 
 test-sglang:  ## the hook on SGLang's own scheduler classes, on CPU, no model (needs test-vllm's environment)

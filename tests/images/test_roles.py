@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,19 @@ from tests.meters import nvml_stub
 from wattledger.local.broker import Broker
 from wattledger.local.processes import end, free_ports, spawn
 
+pytestmark = pytest.mark.timeout(1800)  # a package index answers at its own pace
+
 ROOT = Path(__file__).parents[2]
 ROLES = ("agent", "worker", "api")
+
+
+HOOKED = """
+import importlib.metadata as m, numpy, google.protobuf
+from producers.hooks.middleware import TenantMiddleware
+(plugin,) = [one for one in m.entry_points(group="vllm.general_plugins") if one.name == "wattledger"]
+plugin.load()
+print(numpy.__version__, google.protobuf.__version__)
+"""
 
 
 def run(*command: str | Path, env: dict[str, str] | None = None) -> str:
@@ -40,9 +52,13 @@ def clean(more: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("dist")
+
+
+@pytest.fixture(scope="session")
+def images(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Each role installed as its Dockerfile does it."""
-    dist = tmp_path_factory.mktemp("dist")
     found = {}
     for role in ROLES:
         run(ROOT / "images" / "wheel.sh", role, dist)
@@ -128,3 +144,16 @@ def test_the_workers_image_sets_up_and_books_and_the_apis_serves(
     serve = ["api", "--port", str(port), "--metrics-port", str(api_metrics)]
     with at_work(images["api"], serve, env | {"WATTLEDGER_SIGNING_KEYS": str(tmp_path / "keys")}, log):
         wait_until_healthy("api", images["api"], port, log)
+
+
+def test_the_engines_image_gets_the_hook_and_keeps_its_own_numpy_and_protobuf(
+    images: dict[str, Path], dist: Path, tmp_path: Path
+) -> None:
+    assert images  # the wheel is theirs
+    engine = tmp_path / "engine"
+    run(sys.executable, "-m", "venv", engine)
+    python = engine / "bin" / "python3"
+    run(python, "-m", "pip", "install", "--quiet", "numpy==2.2.6", "protobuf==6.33.2")
+    path = {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
+    run(ROOT / "images" / "engine" / "install.sh", dist, env=path)
+    assert run(python, "-c", HOOKED).split() == ["2.2.6", "6.33.2"]
