@@ -134,10 +134,9 @@ class Overflow:
         for one in stored[::2] if len(stored) > 1 else ():
             if self.spool.excess <= -margin:
                 break
-            frame = decode_energy(one.value)
             self.spool.delete([one.id])
             self._thinned_to = one.id
-            lost.append(Lost(one.stream, Worth.ENERGY, 1, 0, 0, frame.start_ns, frame.end_ns))
+            lost.append(Lost(one.stream, Worth.ENERGY, 1, 0, 0, *_metered_time(one)))
         return lost
 
 
@@ -147,6 +146,15 @@ def _decoded(one: Stored) -> IterationFrame | None:
         return decode_iterations(one.value)
     except InvalidMessage:
         return None
+
+
+def _metered_time(one: Stored) -> tuple[int, int]:
+    """From and to; its instant where a newer agent wrote it into this spool and this one cannot read it."""
+    try:
+        frame = decode_energy(one.value)
+    except InvalidMessage:
+        return one.time_ns, one.time_ns
+    return frame.start_ns, frame.end_ns
 
 
 def _cell(held: tuple[Stored, IterationFrame]) -> tuple[str, str, int]:

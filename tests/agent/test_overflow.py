@@ -169,12 +169,17 @@ def drawn_uj(messages: Sequence[Sent], group: str) -> dict[str, int]:
     return {counter: max(found) - min(found) for counter, found in readings.items()}
 
 
-def test_what_no_program_reads_is_counted_and_does_not_stop_the_agent(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("topic", "worth"), [(ITERATIONS, Worth.DETAIL), (ENERGY, Worth.ENERGY)])
+def test_what_this_program_does_not_read_is_counted_and_does_not_stop_the_agent(
+    tmp_path: Path, sent: list[Sent], topic: str, worth: Worth
+) -> None:
+    """An agent that was rolled back finds what the newer one left."""
+    value = next(value for at, _, value, _ in sent if at == topic)
+    newer = value[:2] + b"\xff" + value[3:] + bytes(3000)
     spool = Spool(tmp_path / "spool.db", 400_000)
-    noise = [Outgoing(ITERATIONS, "g", bytes(3000), Worth.DETAIL, "e", n * FLUSH_NS) for n in range(200)]
-    spool.put(noise)
+    spool.put([Outgoing(topic, "g", newer, worth, "e", n * FLUSH_NS) for n in range(200)])
     room = Overflow(spool).make_room()
-    assert [(one.stream, one.frames > 0) for one in room.lost] == [("e", True)]
+    assert [(one.stream, one.worth, one.frames > 0) for one in room.lost] == [("e", worth, True)]
     spool.close()
 
 
