@@ -19,12 +19,12 @@ from producers.simulation.fleet import FRAME_US
 from schemas.envelope import ENERGY as ENERGY_KIND
 from schemas.envelope import ITERATIONS as ITERATIONS_KIND
 from schemas.envelope import pack, unpack
-from schemas.frames import prepare
 from schemas.side_input_codec import decode_engine, decode_model
 from schemas.topics import ENERGY, MODELS
 from streams.booking import book
 from streams.ledger import rows
 from streams.pipeline import Frontier, Message, Pipeline
+from streams.preparation import prepare_booking
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
 from streams.windows import WindowRules
@@ -58,8 +58,7 @@ def main() -> None:
         "--generations", type=int, default=100, help="of ten engines, in a day of churn (100)"
     )
     arguments = parser.parse_args()
-    prepare()
-    rows.prepare()
+    prepare_booking()
     # First of all: what later runs give back to the allocator would hide it.
     print(f"memory: {_memory_kb(500):.0f} kB an engine, its window open, mean batch 64\n")
     _run(KINDS, 20)

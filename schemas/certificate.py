@@ -28,7 +28,7 @@ _STEP: Final = 2 * MAX_ORDINAL
 
 @compiled
 def _iterations(columns: Int64s, start_ns: int, end_ns: int, wide: Int64s, narrow: Int32s) -> bool:
-    """Rows of `columns`: gap, duration, kind, padded tokens."""
+    """Rows of `columns`: gap, duration, kind, padded tokens; what stands for iterations given up is not plain."""
     elapsed_us = 0
     earliest_us = max(-start_ns, -MAX_OFFSET_NS) // 1000
     for i in range(columns.shape[1]):
@@ -37,7 +37,7 @@ def _iterations(columns: Int64s, start_ns: int, end_ns: int, wide: Int64s, narro
             gap > 2 * _GAP_US
             or duration < 1
             or duration > _GAP_US
-            or kind > UNRECORDED
+            or kind >= UNRECORDED
             or padded > MAX_TOKENS
         ):
             return False

@@ -87,9 +87,10 @@ def check_text(field: str, text: str) -> None:
 
 def check_texts(field: str, texts: Sequence[str]) -> None:
     """Ids or names, each of at most MAX_TEXT characters."""
-    if all(map(_is_plain, texts)):
+    longest = max(map(len, texts), default=0)
+    if longest <= MAX_TEXT and "".join(texts).isascii():
         return
-    if texts and max(map(len, texts)) > MAX_TEXT:
+    if longest > MAX_TEXT:
         place, text = next((i, t) for i, t in enumerate(texts) if len(t) > MAX_TEXT)
         shown = f"{text[:40]}… ({len(text)} characters)"
         raise MalformedMessage(f"{field}[{place}]: {shown}; at most {MAX_TEXT} characters are allowed")

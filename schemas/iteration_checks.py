@@ -24,6 +24,7 @@ __all__ = [
     "check_exceptions",
     "check_head",
     "check_iterations",
+    "check_names",
     "check_requests",
     "check_sizes",
     "check_spans",
@@ -65,12 +66,17 @@ BLOCKS: Final = (
 
 def check_head(frame: IterationFrame) -> None:
     """Names are there, counts are bounded, times do not go backwards."""
+    checks.check_period(frame.start_ns, frame.end_ns, frame.watermark_ns)
+    check_names(frame)
+
+
+def check_names(frame: IterationFrame) -> None:
+    """What `check_head` says of all but the frame's own times."""
     checks.check_text("group_id", frame.group_id)
     checks.check_text("engine_id", frame.engine_id)
     checks.check_text("incarnation", frame.incarnation)
     checks.check_integer("incarnation_start_ns", frame.incarnation_start_ns, 0, limits.MAX_TIME_NS)
     checks.check_integer("sequence", frame.sequence, 0, limits.MAX_SEQUENCE)
-    checks.check_period(frame.start_ns, frame.end_ns, frame.watermark_ns)
     if frame.start_ns % 1000:
         raise MalformedMessage(f"start_ns: {frame.start_ns}; must be whole microseconds")
     for field, texts in (("tenants", frame.tenants), ("loads", frame.loads), ("adapters", frame.adapters)):

@@ -2,6 +2,8 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from schemas import iteration_checks as hold
 from schemas.checks import check_count, check_integer, check_period
+from schemas.client_ids import ClientIds
 from schemas.envelope import ITERATIONS, VERSION, pack, unpack
 from schemas.errors import MalformedMessage
 from schemas.iteration_arrays import COLUMNS, Arrays, Stated, decode_arrays
@@ -19,6 +22,8 @@ from schemas.proto import columns_v1_pb2
 __all__ = ["decode_iterations", "prepare_iterations"]
 
 Certify = Callable[..., bool]
+
+_columns = attrgetter(*COLUMNS)
 
 
 def decode_iterations(data: bytes) -> IterationFrame:
@@ -50,8 +55,9 @@ def decode_iterations(data: bytes) -> IterationFrame:
         most=hold.most_of_requests(prefix, tenants, loads, adapters, prefix_groups.size - 1),
         text_length=len(text),
     )
-    columns = [getattr(message, name) for name in COLUMNS]
-    arrays = _certified(stated, columns) or decode_arrays(stated, columns)
+    columns: tuple[bytes, ...] = _columns(message)
+    certified = _certified(stated, columns)
+    arrays = certified or decode_arrays(stated, columns)
 
     iterations, requests, spans, exceptions = stated.counts
     starts_ns, ends_ns = arrays.wide[: 2 * iterations].reshape(2, iterations)
@@ -82,7 +88,7 @@ def decode_iterations(data: bytes) -> IterationFrame:
         iteration_kind=kinds.astype(np.uint8),
         iteration_padded_tokens=padded_tokens,
         request_ordinal=ordinals,
-        request_client_id=_client_ids(prefix, text, id_lengths),
+        request_client_id=ClientIds(prefix, text, id_lengths),
         request_tenant=tenant,
         request_load=load,
         request_load_ordinal=load_ordinals,
@@ -100,9 +106,10 @@ def decode_iterations(data: bytes) -> IterationFrame:
         exception_rejected=exception[3],
         exception_emitted=exception[4],
     )
-    hold.check_head(frame)
-    hold.check_unrecorded(frame)
-    hold.check_contexts(frame, message.new_tokens)
+    hold.check_names(frame)
+    if certified is None:
+        hold.check_unrecorded(frame)
+        hold.check_contexts(frame, message.new_tokens)
     return frame
 
 
@@ -161,15 +168,15 @@ def _check_counts(message: columns_v1_pb2.IterationFrame) -> None:
     check_integer("new_tokens", message.new_tokens, 0, MAX_SEQUENCE)
 
 
-def _client_ids(prefix: str, text: str, lengths: NDArray[np.int32]) -> tuple[str, ...]:
-    """Every request's client id; the lengths are known to add up to the text."""
-    ends = np.cumsum(lengths).tolist()
-    return tuple([prefix + text[begin:end] for begin, end in zip([0, *ends], ends, strict=False)])
-
-
 def _prefix_groups(table: bytes) -> NDArray[np.uint64]:
     """The table with 0, for none, in front."""
+    if not table:
+        return _NO_GROUP
     if len(table) % 8:
         raise MalformedMessage(f"prefix_groups: {len(table)} bytes are no whole number of 64-bit values")
     check_count("prefix_groups", len(table) // 8, MAX_REQUESTS)
     return np.frombuffer(bytes(8) + table, "<u8")
+
+
+_NO_GROUP: Final = np.zeros(1, np.uint64)
+_NO_GROUP.flags.writeable = False

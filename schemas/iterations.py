@@ -5,6 +5,7 @@ changes what it says. Rows are kept in span form (one entry per stay of a reques
 plain decode row says nothing that its neighbour did not; `expand` writes them out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,7 +69,7 @@ class IterationFrame:
 
     request_ordinal: Int64s
     """(R,) the hook's own counter: identity within the incarnation."""
-    request_client_id: tuple[str, ...]
+    request_client_id: Sequence[str]
     """(R,) the id as the client knows it: an attribute, clients repeat ids."""
     request_tenant: Int32s
     """(R,) index into `tenants`."""

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.iterations import UNRECORDED, IterationFrame
-from streams.joining import iterations_inside, join_rows
+from streams.joining import iterations_inside, join_rows, sorted_out
 from streams.runs import Runs
 
 __all__ = ["EngineWindow", "Requests", "assemble"]
@@ -57,20 +57,20 @@ def assemble(frames: Sequence[IterationFrame], start_ns: int, end_ns: int) -> En
     first, end, share, ends_here = iterations_inside(starts, ends, start_ns, end_ns)
     counts = np.array([_counts(frame) for frame in frames], np.int64).T
     ordinals = _joined(frames, "request_ordinal")
-    spans = tuple(_joined(frames, name) for name in SPANS)
-    exceptions = tuple(_joined(frames, name) for name in EXCEPTIONS)
-    rows = join_rows(ordinals, counts, spans, exceptions, first, end)
+    narrow = np.concatenate([column for frame in frames for column in _narrow(frame)])
+    padded_tokens, named, spans, exceptions = sorted_out(narrow, counts)
+    rows = join_rows(ordinals, counts, tuple(spans), tuple(exceptions), first, end)
     return EngineWindow(
         engine_id=frames[0].engine_id,
         incarnation=frames[0].incarnation,
         iteration_start_ns=starts[first:end],
         iteration_end_ns=ends[first:end],
         iteration_kind=_joined(frames, "iteration_kind")[first:end],
-        iteration_padded_tokens=_joined(frames, "iteration_padded_tokens")[first:end],
+        iteration_padded_tokens=padded_tokens[first:end],
         iteration_share=share,
         iteration_ends_here=ends_here,
         runs=Runs(*rows.runs, *rows.others),
-        requests=_requests(frames, counts[1], ordinals, rows.latest),
+        requests=_requests(frames, counts[1], ordinals, named, rows.latest),
     )
 
 
@@ -78,6 +78,13 @@ SPANS: Final = ("span_request", "span_first_iteration", "span_length", "span_ent
 EXCEPTIONS: Final = (
     "exception_row", "exception_new_tokens", "exception_drafts", "exception_rejected", "exception_emitted",
 )  # fmt: skip
+
+
+OF_REQUESTS: Final = (
+    "request_tenant", "request_load", "request_adapter", "request_prompt_tokens", "request_cached_tokens",
+)  # fmt: skip
+_narrow = attrgetter("iteration_padded_tokens", *OF_REQUESTS, *SPANS, *EXCEPTIONS)
+"""Columns of 32 bits: all frames' together are joined in one call and sorted out in another."""
 
 
 def _recorded(frame: IterationFrame) -> IterationFrame:
@@ -110,29 +117,38 @@ def _requests(
     frames: Sequence[IterationFrame],
     counts: NDArray[np.int64],
     ordinals: NDArray[np.int64],
+    named: NDArray[np.int32],
     latest: NDArray[np.int64],
 ) -> Requests:
-    """Attributes of requests, each from the latest frame that names it; latest (R,) among all that are named."""
+    """Attributes of requests, each from the latest frame that names it; latest (R,) among all that are named.
 
-    def column(name: str) -> NDArray[np.int64]:
-        return np.asarray(_joined(frames, name)[latest], np.int64)
+    counts (F,): requests that each frame names. named (5, N): OF_REQUESTS of all of them.
+    """
+    ends = np.cumsum(counts)
+    of_frame = np.searchsorted(ends, latest, side="right")
+    place = latest - (ends - counts)[of_frame]
+    owners = of_frame.tolist()
+    tenant, load, adapter, prompt_tokens, cached_tokens = named[:, latest]
+    ids = [frame.request_client_id for frame in frames]
 
-    def names(index: str, table: str) -> Names:
-        """Names by way of each frame's own table; index -1 finds the empty name put before it."""
-        tables = [("", *getattr(frame, table)) for frame in frames]
-        begins = np.cumsum([1, *map(len, tables[:-1])])
-        at = (_joined(frames, index) + np.repeat(begins, counts))[latest]
-        return np.asarray(np.asarray([*chain.from_iterable(tables)], np.object_)[at])
+    def names(index: NDArray[np.int32], table: str) -> Names:
+        """Names by way of each frame's own table; -1 is none."""
+        found = np.full(len(index), "", np.object_)
+        if len(index) and index.max() >= 0:
+            tables = [("", *getattr(frame, table)) for frame in frames]
+            found[:] = [tables[owner][at] for owner, at in zip(owners, (index + 1).tolist(), strict=True)]
+        return found
 
-    clients = [*chain.from_iterable(frame.request_client_id for frame in frames)]
+    clients = np.empty(len(owners), np.object_)
+    clients[:] = [ids[owner][at] for owner, at in zip(owners, place.tolist(), strict=True)]
     return Requests(
         ordinal=ordinals[latest],
-        client_id=np.asarray([clients[at] for at in latest.tolist()], np.object_),
-        tenant=names("request_tenant", "tenants"),
-        load_id=names("request_load", "loads"),
-        load_ordinal=column("request_load_ordinal"),
-        adapter=names("request_adapter", "adapters"),
-        prefix_group=_joined(frames, "request_prefix_group")[latest].astype(np.uint64),
-        prompt_tokens=column("request_prompt_tokens"),
-        cached_tokens=column("request_cached_tokens"),
+        client_id=clients,
+        tenant=names(tenant, "tenants"),
+        load_id=names(load, "loads"),
+        load_ordinal=_joined(frames, "request_load_ordinal")[latest],
+        adapter=names(adapter, "adapters"),
+        prefix_group=_joined(frames, "request_prefix_group")[latest],
+        prompt_tokens=prompt_tokens.astype(np.int64),
+        cached_tokens=cached_tokens.astype(np.int64),
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from schemas.compiled import compiled
 
-__all__ = ["JoinedRows", "iterations_inside", "join_rows"]
+__all__ = ["JoinedRows", "iterations_inside", "join_rows", "sorted_out"]
 
 Ints = NDArray[np.int64]
 Int32s = NDArray[np.int32]
@@ -39,6 +39,44 @@ def iterations_inside(
         share[i - first] = max(overlap_ns, 0) / (ends_ns[i] - starts_ns[i])
         ends_here[i - first] = start_ns < ends_ns[i] <= end_ns
     return first, end, share, ends_here
+
+
+@compiled
+def _take(narrow: Int32s, at: int, columns: Int32s, filled: int, count: int) -> int:
+    """Fill `count` places of every column from `narrow`, from `at` on; where the rest begins."""
+    for column in range(columns.shape[0]):
+        for k in range(count):
+            columns[column, filled + k] = narrow[at + k]
+        at += count
+    return at
+
+
+@compiled
+def sorted_out(narrow: Int32s, counts: Ints) -> tuple[Int32s, Int32s, Int32s, Int32s]:
+    """Columns of frames that stand one frame after another, as columns of them all.
+
+    counts (4, F): iterations, requests, spans and exceptions of each frame. Of each frame `narrow` holds 1 column
+    of iterations, 5 of requests, 4 of spans, 5 of exceptions; so (I,), (5, N), (4, S) and (5, X) come back.
+    """
+    iterations, requests, spans, exceptions = 0, 0, 0, 0
+    for frame in range(counts.shape[1]):
+        iterations += counts[0, frame]
+        requests += counts[1, frame]
+        spans += counts[2, frame]
+        exceptions += counts[3, frame]
+    of_iterations, of_requests = np.empty((1, iterations), np.int32), np.empty((5, requests), np.int32)
+    of_spans, of_exceptions = np.empty((4, spans), np.int32), np.empty((5, exceptions), np.int32)
+    at = i = r = s = x = 0
+    for frame in range(counts.shape[1]):
+        at = _take(narrow, at, of_iterations, i, counts[0, frame])
+        at = _take(narrow, at, of_requests, r, counts[1, frame])
+        at = _take(narrow, at, of_spans, s, counts[2, frame])
+        at = _take(narrow, at, of_exceptions, x, counts[3, frame])
+        i += counts[0, frame]
+        r += counts[1, frame]
+        s += counts[2, frame]
+        x += counts[3, frame]
+    return of_iterations[0], of_requests, of_spans, of_exceptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,24 @@ may the returned positions be committed. A crash anywhere repeats work, and neve
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
 
-from schemas.energy import EnergyFrame
 from schemas.errors import InvalidMessage, UnknownEngine
 from schemas.frames import decode_energy, decode_iterations
-from schemas.iterations import IterationFrame
 from schemas.side_input_codec import decode_load
 from schemas.side_inputs import Load
 from schemas.topics import ENERGY, ITERATIONS, LOADS
 from streams.acks import AckQueue
 from streams.ending import held_frames, last_word_ns, seal_rest
+from streams.messages import (
+    DeadLetter,
+    LateFrame,
+    Message,
+    late_frame,
+    must_be_of_node,
+    must_match_key,
+)
+from streams.sealed import Frontier, SealedWindow, has_missed
 from streams.side_inputs import SideInputs
 from streams.windows import (
     ClosedWindow,
@@ -29,6 +35,7 @@ from streams.windows import (
     earliest_start_ns,
     forget_sealed,
     is_overdue,
+    is_past_its_end,
     sees_sealed_edge,
 )
 
@@ -40,68 +47,7 @@ __all__ = [
     "Pipeline",
     "SealedWindow",
     "Work",
-    "must_be_of_node",
-    "must_match_key",
 ]
-
-FUTURE_TOLERANCE_NS: Final = 10_000_000_000
-"""An event dated later than this after its arrival is refused: one bad clock would seal every window."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One record of a topic; `arrival_ns` is the broker's append time."""
-
-    topic: str
-    partition: int
-    offset: int
-    arrival_ns: int
-    key: bytes
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message that could not be booked, and why."""
-
-    message: Message
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class LateFrame:
-    """A frame whose window was already sealed, by position: the repair job reads it from the topic."""
-
-    message: Message
-    group_id: str
-    engine_id: str
-    incarnation: str
-    sequence: int
-    start_ns: int
-    end_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class SealedWindow:
-    """A sealed batch's bounds and the last offsets that went into it."""
-
-    start_ns: int
-    end_ns: int
-    last_iteration_offset: int
-    last_energy_offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Frontier:
-    """What the manifest says was sealed, for the partitions at hand."""
-
-    sealed_until_ns: Mapping[str, int] = field(default_factory=dict)
-    """By group: the end of its last sealed window."""
-    replayable: Mapping[str, tuple[SealedWindow, ...]] = field(default_factory=dict)
-    """By group: sealed windows whose frames may be read again, because their offsets are not committed."""
-    positions: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    """By topic and partition: the offset at which reading resumes; any may come first where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +91,11 @@ class Pipeline:
         self.refused_in_a_row = 0
         """Messages refused since the last good one."""
         self._sizes: dict[tuple[str, int, int], int] = {}
+        self._receivers = {
+            ITERATIONS: self._receive_iterations,
+            ENERGY: self._receive_energy,
+            LOADS: self._receive_load,
+        }
 
     @property
     def groups(self) -> Mapping[str, Group]:
@@ -171,9 +122,8 @@ class Pipeline:
         """
         if self._acks[message.topic, message.partition].is_repeat(message.offset):
             return
-        take = {ITERATIONS: self._receive_iterations, ENERGY: self._receive_energy, LOADS: self._receive_load}
         try:
-            take[message.topic](message)
+            self._receivers[message.topic](message)
             self.refused_in_a_row = 0
         except UnknownEngine as error:
             if engines_may_be_unknown:
@@ -224,14 +174,12 @@ class Pipeline:
     def _receive_iterations(self, message: Message) -> None:
         frame = decode_iterations(message.value)
         must_match_key(message, frame)
-        if self._side.engine(frame.engine_id, frame.start_ns) is None:
-            raise UnknownEngine(
-                f"engine_id {frame.engine_id!r} has no descriptor: publish one to wattledger.engines.v1"
-            )
-        must_be_of_node(frame, self._side)
+        known = self._groups.get(frame.group_id)
+        if known is None or frame.engine_id not in known.iterations:  # an engine whose frames are held passed
+            must_be_of_node(frame, self._side)
         group = self._group(frame.group_id, message)
         if self._is_late(group, message, earliest_start_ns(frame), frame.end_ns):
-            self._late.append(_late(message, frame, frame.engine_id))
+            self._late.append(late_frame(message, frame, frame.engine_id))
         wanted = group.sealed_ns is None or frame.end_ns > group.sealed_ns
         held = Held(frame, message.offset, message.arrival_ns)
         self._place(message, held=wanted and group.hold_iterations(held))
@@ -243,7 +191,7 @@ class Pipeline:
         late = self._is_late(group, message, frame.start_ns, frame.end_ns)
         late = late or (message.offset > group.last_energy_offset and sees_sealed_edge(group, frame))
         if late:
-            self._late.append(_late(message, frame, ""))
+            self._late.append(late_frame(message, frame, ""))
         # A replayed frame may hold the last reading before the frontier: keep it, `forget_sealed` decides. A
         # late one would move the meter's reading at the frontier, of which the window before it knows nothing.
         held = Held(frame, message.offset, message.arrival_ns)
@@ -274,12 +222,8 @@ class Pipeline:
         """Whether a part of the frame lies in a sealed window that did not see it."""
         if group.sealed_ns is None or start_ns >= group.sealed_ns:
             return False
-        missed_ns = min(end_ns, group.sealed_ns) - start_ns
-        for window in self._frontier.replayable.get(group.group_id, ()):
-            last = window.last_energy_offset if message.topic == ENERGY else window.last_iteration_offset
-            if message.offset <= last:
-                missed_ns -= max(0, min(end_ns, window.end_ns) - max(start_ns, window.start_ns))
-        return missed_ns > 0
+        replayable = self._frontier.replayable.get(group.group_id, ())
+        return has_missed(group.sealed_ns, replayable, message, start_ns, end_ns)
 
     def _place(self, message: Message, *, held: bool) -> None:
         if held:
@@ -303,10 +247,13 @@ class Pipeline:
         windows: list[ClosedWindow] = []
         for group_id in sorted(self._touched):
             group = self._groups[group_id]
-            read_to_ns = min(self._read_to_ns[topic, group.partition] for topic in (ITERATIONS, ENERGY))
-            windows += due_windows(group, self._rules, read_to_ns=read_to_ns)
-            (self._overdue.add if is_overdue(group, self._rules) else self._overdue.discard)(group_id)
             self._touched.discard(group_id)
+            self._overdue.discard(group_id)
+            if not is_past_its_end(group, self._rules):
+                continue
+            windows += due_windows(group, self._rules, read_to_ns=self._both_read_to_ns(group.partition))
+            if is_overdue(group, self._rules):
+                self._overdue.add(group_id)
             if len(windows) >= most_windows:
                 break
         windows += self._seal_ended({closed.group_id for closed in windows} | self._touched)
@@ -316,12 +263,15 @@ class Pipeline:
         self._dead, self._late, self._loads, self._finished = [], [], [], []
         return work
 
+    def _both_read_to_ns(self, partition: int) -> int:
+        return min(self._read_to_ns[ITERATIONS, partition], self._read_to_ns[ENERGY, partition])
+
     def _seal_ended(self, busy: Collection[str]) -> Iterator[ClosedWindow]:
         """Seal what is left of groups that ended or were cut off long ago: one must not hold its partition's
         commits, nor keep its last joules. Judged by the broker's append times, so that every worker does the same.
         """
         for group_id, group in list(self._groups.items()):
-            read_to_ns = min(self._read_to_ns[topic, group.partition] for topic in (ITERATIONS, ENERGY))
+            read_to_ns = self._both_read_to_ns(group.partition)
             newest_ns = max(self._arrived_ns[group.partition], read_to_ns)
             if newest_ns - self._heard_ns[group_id] < self._rules.park_ns or group_id in busy:
                 continue
@@ -361,43 +311,3 @@ class Pipeline:
             self._ended.discard(group_id)
         released = {key: queue.release() for key, queue in self._acks.items()}
         return {key: position for key, position in released.items() if position is not None}
-
-
-def must_match_key(message: Message, frame: IterationFrame | EnergyFrame) -> None:
-    """Raise InvalidMessage for a frame under a foreign key, or dated later than it can be."""
-    key = message.key.decode("utf-8", "replace")
-    if key != frame.group_id:
-        raise InvalidMessage(f"key {key!r} is not the frame's group_id {frame.group_id!r}")
-    ahead_ns = frame.end_ns - message.arrival_ns
-    if ahead_ns > FUTURE_TOLERANCE_NS:
-        raise InvalidMessage(
-            f"end_ns {frame.end_ns} lies {ahead_ns / 1e9:.1f} s after the message's arrival: "
-            "set the node's clock (chrony or ntpd)"
-        )
-
-
-def must_be_of_node(frame: IterationFrame, side: SideInputs) -> None:
-    """Raise UnknownEngine for a frame of an engine that was never said to be where the frame's group is.
-
-    Who may publish for a node's groups may not speak for an engine elsewhere. Engines that begin to share a GPU
-    change their group's name and not its place; descriptors may be read anew before the frame is refused.
-    """
-    place = frame.group_id.rpartition("/")[0]
-    described = side.engines[frame.engine_id].facts
-    if not any(descriptor.group_id.rpartition("/")[0] == place for descriptor in reversed(described)):
-        raise UnknownEngine(
-            f"engine_id {frame.engine_id!r} has no descriptor with a group_id under {place!r}: publish one to "
-            "wattledger.engines.v1"
-        )
-
-
-def _late(message: Message, frame: IterationFrame | EnergyFrame, engine_id: str) -> LateFrame:
-    return LateFrame(
-        message=message,
-        group_id=frame.group_id,
-        engine_id=engine_id,
-        incarnation=frame.incarnation,
-        sequence=frame.sequence,
-        start_ns=frame.start_ns,
-        end_ns=frame.end_ns,
-    )

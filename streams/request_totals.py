@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.compiled import compiled
-from schemas.iterations import IterationFrame
-from streams.assembly import EngineWindow, assemble
+from streams.assembly import EngineWindow
 
-__all__ = ["prepare", "request_totals"]
+__all__ = ["request_totals"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -50,24 +49,6 @@ def request_totals(window: EngineWindow, start_ns: int, end_ns: int) -> dict[str
     )
     found: dict[str, NDArray[Any]] = dict(zip(SUMS, sums, strict=True))
     return found | {"iterations": sums[ITERATIONS].astype(np.uint32), "shared_iterations": shared}
-
-
-def prepare() -> None:
-    """Load what joins frames and sums requests now, not in the first flush; on a new machine compile it."""
-    ints, none = np.zeros(0, np.int64), np.zeros(0, np.int32)
-    nothing = IterationFrame(
-        group_id="", engine_id="", incarnation="", incarnation_start_ns=0, sequence=0,
-        start_ns=0, end_ns=1, watermark_ns=1, tenants=(), loads=(), adapters=(),
-        iteration_start_ns=ints, iteration_end_ns=ints,
-        iteration_kind=np.zeros(0, np.uint8), iteration_padded_tokens=none,
-        request_ordinal=ints, request_client_id=(), request_tenant=none, request_load=none,
-        request_load_ordinal=ints, request_adapter=none, request_prefix_group=np.zeros(0, np.uint64),
-        request_prompt_tokens=none, request_cached_tokens=none,
-        span_request=none, span_first_iteration=none, span_length=none, span_entry_context=none,
-        exception_row=none, exception_new_tokens=none, exception_drafts=none, exception_rejected=none,
-        exception_emitted=none,
-    )  # fmt: skip
-    request_totals(assemble([nothing], 0, 1), 0, 1)
 
 
 @compiled

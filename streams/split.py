@@ -1,7 +1,7 @@
 """One engine's part of a batch, split among its requests by the energy model and the chosen method."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,16 +12,17 @@ from streams.assembly import EngineWindow
 from streams.attribution import (
     EnergyModel,
     Trace,
+    TraceAttribution,
     attribute_trace,
-    held_time,
     iteration_energy,
 )
-from streams.attribution.features import iteration_features, weighted_sums
-from streams.attribution.trace import IterationSums, iteration_sums
+from streams.attribution.attribute import declared_attribution
+from streams.attribution.trace import IterationSums
 from streams.meter_habits import OWED, OWED_BUSY
 from streams.models import ModelInForce
-from streams.runs import Runs
-from streams.uncertainty.loadings import term_shares
+from streams.split_rows import rows_and_sums
+from streams.split_shares import Shares, declared_shares
+from streams.uncertainty.loadings import add_the_rest
 
 __all__ = ["SplitRules", "WindowSplit", "split_window"]
 
@@ -104,42 +105,38 @@ def split_window(
     owed: (I,) part of each iteration's energy that the meter has not counted when the window ends, if it is late
         (`meter_habits.late_share`); its features are kept beside the window's own, under `owed.` names.
     """
-    trace = _trace(window)
+    trace, sums = rows_and_sums(window)
     energy = model.energy
-    sums = iteration_sums(trace)
-    split = attribute_trace(
-        trace,
-        energy,
-        method=rules.method,
-        permutations=rules.permutations,
-        tolerance=rules.tolerance,
-        seed=seed,
-        sums=sums,
-    )
+    duration_ns = (window.iteration_end_ns - window.iteration_start_ns).astype(np.float64)
+    weights = np.stack((trace.weights, np.zeros(trace.iterations) if owed is None else owed))
+    shares = declared_shares(trace, sums, energy, duration_ns, weights)
+    split = _attributed(trace, sums, shares, energy, rules, seed)
     served = sums.requests > 0
-    iteration_j = iteration_energy(energy, trace, sums)
-    if not served.all():
+    all_served = bool(served.all())
+    iteration_j = shares.iteration_j
+    if not all_served:
         iteration_j = np.where(served, iteration_j, _overhead_j(energy, trace))
-    terms = iteration_features(trace, sums, expert_fraction=energy.expert_fraction)
     # Behind the requests stand the rows whose output was dropped, each as a player of its own.
     real = len(window.requests.ordinal)
     request_j = split.request_j[:real]
     half_widths_j = split.half_widths_j[:real]
     estimator = np.divide(half_widths_j, request_j, out=np.zeros_like(request_j), where=request_j > 0)
-    duration_ns = (window.iteration_end_ns - window.iteration_start_ns).astype(np.float64)
+    terms = shares.linear_terms
+    add_the_rest(terms, energy, split.request_j)
+    own, late = shares.features
     return WindowSplit(
         iteration_j=iteration_j,
         iteration_serves=served,
         request_j=request_j,
-        overhead_j=float((iteration_j * window.iteration_share)[~served].sum()),
+        overhead_j=0.0 if all_served else float((iteration_j * window.iteration_share)[~served].sum()),
         dropped_j=float(split.request_j[real:].sum()),
-        term_shares=term_shares(trace, sums, energy, split.request_j)[:real],
+        term_shares=terms[:real],
         spread=model.spread,
         sampling=estimator / Z_95,
-        held_ns=np.rint(held_time(trace, duration_ns, sums=sums)[:real]).astype(np.int64),
-        features=weighted_sums(terms, trace.weights)
+        held_ns=np.rint(shares.held[:real]).astype(np.int64),
+        features=own
         | {"idle_s": 0.0, "overhead_iterations": float(window.iteration_share[~served].sum())}
-        | _owed_features(terms, owed, duration_ns),
+        | ({} if owed is None else _owed_features(late, owed, duration_ns)),
         method=split.method if served.any() else "",
         permutations=split.permutations,
         evaluations=split.evaluations,
@@ -148,52 +145,32 @@ def split_window(
     )
 
 
-def _owed_features(
-    terms: Mapping[str, NDArray[np.float64]],
-    owed: NDArray[np.float64] | None,
-    duration_ns: NDArray[np.float64],
-) -> dict[str, float]:
-    """Features of what a late meter owes, and the seconds of iterations among it."""
-    if owed is None:
-        return {}
-    late = weighted_sums(terms, owed)
-    return {f"{OWED}{name}": value for name, value in late.items() if value} | {
-        OWED_BUSY: float(owed @ duration_ns) / 1e9
-    }
-
-
-def _trace(window: EngineWindow) -> Trace:
-    runs, owners = _set_dropped_apart(window)
-    single = runs.other_new_tokens == 1
-    wide = np.flatnonzero(runs.other_new_tokens > 1)
-    wide = wide[np.argsort(runs.other_iteration[wide], kind="stable")]
-    adapters = window.requests.adapter.tolist()
-    names = {name: index for index, name in enumerate(sorted(set(adapters) - {""}))}
-    return Trace.from_runs(
-        decode_request=np.concatenate((runs.request, runs.other_request[single])),
-        decode_first=np.concatenate((runs.first, runs.other_iteration[single])),
-        decode_length=np.concatenate((runs.length, runs.other_new_tokens[single])),
-        decode_context=np.concatenate((runs.context, runs.other_context[single])),
-        wide_request=runs.other_request[wide],
-        wide_iteration=runs.other_iteration[wide],
-        wide_tokens=runs.other_new_tokens[wide],
-        wide_context=runs.other_context[wide],
-        weights=window.iteration_share,
-        padded_tokens=window.iteration_padded_tokens.astype(np.int64),
-        adapter=np.asarray([names.get(name, -1) for name in adapters], np.int64)[owners],
-        prefix_group=window.requests.prefix_group[owners],
+def _attributed(
+    trace: Trace, sums: IterationSums, shares: Shares, model: EnergyModel, rules: SplitRules, seed: int
+) -> TraceAttribution:
+    """The declared shares, or where the rules ask for it those of permutations."""
+    if rules.method == "auto":
+        return declared_attribution(
+            shares.request_j, shares.half_widths_j, shares.iteration_j * trace.weights, shares.series, seed
+        )
+    return attribute_trace(
+        trace,
+        model,
+        method=rules.method,
+        permutations=rules.permutations,
+        tolerance=rules.tolerance,
+        seed=seed,
+        sums=sums,
     )
 
 
-def _set_dropped_apart(window: EngineWindow) -> tuple[Runs, NDArray[np.int64]]:
-    """The rows with those whose output was dropped renumbered behind the R requests, and whose each number is."""
-    runs, count = window.runs, len(window.requests.ordinal)
-    decoding = runs.other_context >= window.requests.prompt_tokens[runs.other_request]
-    dropped = np.flatnonzero((runs.other_emitted == 0) & (runs.other_new_tokens == 1) & decoding)
-    numbers = runs.other_request.copy()
-    numbers[dropped] = count + np.arange(len(dropped))
-    owners = np.concatenate((np.arange(count), runs.other_request[dropped]))
-    return replace(runs, other_request=numbers), owners
+def _owed_features(
+    late: Mapping[str, float], owed: NDArray[np.float64], duration_ns: NDArray[np.float64]
+) -> dict[str, float]:
+    """Features of what a late meter owes, and the seconds of iterations among it."""
+    return {f"{OWED}{name}": value for name, value in late.items() if value} | {
+        OWED_BUSY: float(owed @ duration_ns) / 1e9
+    }
 
 
 def _overhead_j(model: EnergyModel, trace: Trace) -> NDArray[np.float64]:

@@ -4,16 +4,24 @@ Event time only: what closes a window is what its frames say, never a clock. A w
 incarnation of an engine begins, so that a batch never mixes two lives of a process.
 """
 
-from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from schemas.energy import EnergyFrame
 from schemas.iterations import IterationFrame
 from streams.gaps import engine_gaps
-from streams.reach import evidence_until, first_needed, in_reach
+from streams.groups import (
+    Group,
+    Held,
+    begins_ns,
+    cut_at_incarnations,
+    earliest_start_ns,
+    forget_sealed,
+    sees_sealed_edge,
+)
+from streams.reach import in_reach
 from streams.timeline import Interval
 
 __all__ = [
@@ -28,12 +36,11 @@ __all__ = [
     "earliest_start_ns",
     "forget_sealed",
     "is_overdue",
+    "is_past_its_end",
     "sees_sealed_edge",
     "silent_meters",
     "watermarks",
 ]
-
-Frame = TypeVar("Frame", IterationFrame, EnergyFrame)
 
 SILENT_METER: Final = "silent_meter"
 """No counter reached the window's end when its bounded wait was over: what lies beyond the last reading is
@@ -61,23 +68,6 @@ class WindowRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Held(Generic[Frame]):
-    """A decoded frame and where it came from; orders by event time, then identity."""
-
-    frame: Frame
-    offset: int
-    arrival_ns: int
-
-    def __lt__(self, other: "Held[Frame]") -> bool:
-        return self.key < other.key
-
-    @property
-    def key(self) -> tuple[int, str, int, int]:
-        """Event time, then identity: arrival order never decides."""
-        return (self.frame.start_ns, self.frame.incarnation, self.frame.sequence, self.offset)
-
-
-@dataclass(frozen=True, slots=True)
 class ClosedWindow:
     """All that is needed to book one batch: frames that touch `[start_ns, end_ns)`, and what is missing."""
 
@@ -93,43 +83,6 @@ class ClosedWindow:
     """(load_id, engine_id, start_ns, end_ns), clipped to the batch."""
     closed_by: str
     """`watermark` or `bounded_wait`."""
-
-
-@dataclass(slots=True)
-class Group:
-    """The unsealed frames of one group; `sealed_ns` is where the next window begins."""
-
-    group_id: str
-    partition: int
-    sealed_ns: int | None = None
-    iterations: dict[str, list[Held[IterationFrame]]] = field(default_factory=dict)
-    energy: list[Held[EnergyFrame]] = field(default_factory=list)
-    last_energy_offset: int = -1
-    """The last offset on which the last sealed window's meter rests."""
-    heard_ns: int = 0
-    """No frame ever held knows of time beyond this."""
-    metered_ns: int = 0
-    """No energy frame ever held ends after this."""
-
-    def hold_iterations(self, held: Held[IterationFrame]) -> bool:
-        """Keep a frame; False for a repeat of one already held."""
-        self.heard_ns = max(self.heard_ns, held.frame.watermark_ns)
-        return _hold(self.iterations.setdefault(held.frame.engine_id, []), held)
-
-    def hold_energy(self, held: Held[EnergyFrame]) -> bool:
-        """Keep a frame; False for a repeat of one already held."""
-        self.heard_ns = max(self.heard_ns, held.frame.watermark_ns)
-        self.metered_ns = max(self.metered_ns, held.frame.end_ns)
-        return _hold(self.energy, held)
-
-
-def _hold(frames: list[Held[Frame]], held: Held[Frame]) -> bool:
-    at = bisect_left(frames, held) if frames and not frames[-1] < held else len(frames)
-    identity = held.key[:3]
-    if any(other.key[:3] == identity for other in frames[max(at - 1, 0) : at + 1]):
-        return False
-    frames.insert(at, held)
-    return True
 
 
 def due_windows(
@@ -155,6 +108,15 @@ def due_windows(
         group.sealed_ns = end_ns
 
 
+def is_past_its_end(group: Group, rules: WindowRules) -> bool:
+    """Whether anybody knows of time so far beyond the next window that it may be due; asked after every frame."""
+    if not group.energy and not group.iterations:
+        return False
+    start_ns = group.sealed_ns if group.sealed_ns is not None else begins_ns(group)
+    end_ns = (start_ns // rules.window_ns + 1) * rules.window_ns
+    return group.heard_ns >= end_ns + min(rules.wait_ns, rules.silent_ns, rules.silent_meter_ns)
+
+
 def is_overdue(group: Group, rules: WindowRules) -> bool:
     """Whether the next window would close without its silent streams, were the log known to be read."""
     return _next_due(group, rules, READ_TO_THE_END) is not None
@@ -162,12 +124,10 @@ def is_overdue(group: Group, rules: WindowRules) -> bool:
 
 def _next_due(group: Group, rules: WindowRules, read_to_ns: int) -> tuple[int, int, set[str]] | None:
     """The next window and the streams it would close without; None while it must stay open."""
-    if not group.energy and not group.iterations:
+    if not is_past_its_end(group, rules):
         return None
     start_ns = group.sealed_ns if group.sealed_ns is not None else begins_ns(group)
     end_ns = (start_ns // rules.window_ns + 1) * rules.window_ns
-    if group.heard_ns < end_ns + min(rules.wait_ns, rules.silent_ns, rules.silent_meter_ns):
-        return None  # nobody knows of time so far beyond the window: this is asked after every frame
     marks = watermarks(group, start_ns, end_ns)
     silent = {stream for stream, mark in marks.items() if mark < end_ns + rules.wait_ns}
     if silent:
@@ -250,68 +210,10 @@ def close_window(group: Group, start_ns: int, end_ns: int, silent: Collection[st
     )
 
 
-def forget_sealed(group: Group, durable_ns: int, keep_ns: int) -> tuple[list[int], list[int]]:
-    """Drop what no window after `durable_ns` needs; returns the offsets dropped, (iterations, energy).
-
-    Of each counter the last frame with a reading at or before the frontier stays: the next window's left edge
-    rests on it. A counter unread for `keep_ns` before the frontier is let go.
-    """
-    iteration_offsets: list[int] = []
-    for engine, frames in list(group.iterations.items()):
-        iteration_offsets += [held.offset for held in frames if held.frame.end_ns <= durable_ns]
-        kept = [held for held in frames if held.frame.end_ns > durable_ns]
-        if kept:
-            group.iterations[engine] = kept
-        else:
-            del group.iterations[engine]
-    first_kept = first_needed([held.frame for held in group.energy], durable_ns, durable_ns - keep_ns)
-    energy_offsets = [held.offset for held in group.energy[:first_kept]]
-    del group.energy[:first_kept]
-    return iteration_offsets, energy_offsets
-
-
-def sees_sealed_edge(group: Group, frame: EnergyFrame) -> bool:
-    """Whether the frame would have changed what the meter read at the sealed frontier.
-
-    The next window must share that reading, or a joule between them is lost or counted twice: so such a frame
-    waits for the repair of both.
-    """
-    if group.sealed_ns is None or frame.start_ns >= max(group.metered_ns, group.sealed_ns):
-        return False
-    seen = [held.frame for held in group.energy if held.offset <= group.last_energy_offset]
-    if frame.start_ns >= max((known.end_ns for known in seen), default=group.sealed_ns):
-        return False
-    return frame.start_ns < evidence_until(seen, group.sealed_ns)
-
-
 def silent_meters(group: Group, end_ns: int) -> list[str]:
     """The group's energy stream, if no reading reaches `end_ns`."""
     known_ns = max((held.frame.watermark_ns for held in group.energy), default=0)
     return [] if known_ns >= end_ns else [_energy_stream("")]
-
-
-def earliest_start_ns(frame: IterationFrame) -> int:
-    """The first instant of which the frame speaks: one of its iterations may have begun before it."""
-    first = int(frame.iteration_start_ns[0]) if len(frame.iteration_start_ns) else frame.start_ns
-    return min(first, frame.start_ns)
-
-
-def cut_at_incarnations(group: Group, edges_ns: Sequence[int]) -> list[int]:
-    """The edges, and between the first and the last of them every instant at which a process began."""
-    births = {
-        held.frame.incarnation_start_ns
-        for frames in group.iterations.values()
-        for held in frames
-        if edges_ns[0] < held.frame.incarnation_start_ns < edges_ns[-1]
-    }
-    return sorted({*edges_ns, *births})
-
-
-def begins_ns(group: Group) -> int:
-    """Where the group's first frame begins, whichever stream's; there is at least one."""
-    starts = [held.frame.start_ns for held in group.energy[:1]]
-    starts += [frames[0].frame.start_ns for frames in group.iterations.values()]
-    return min(starts)
 
 
 _ENERGY: Final = "energy:"

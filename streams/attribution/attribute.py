@@ -15,7 +15,14 @@ from streams.attribution.iteration_games import iteration_game, iteration_seed
 from streams.attribution.sampling import AUTO, Sampling
 from streams.attribution.trace import IterationSums, Trace, iteration_sums
 
-__all__ = ["Attribution", "IterationRows", "TraceAttribution", "attribute", "attribute_trace"]
+__all__ = [
+    "Attribution",
+    "IterationRows",
+    "TraceAttribution",
+    "attribute",
+    "attribute_trace",
+    "declared_attribution",
+]
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
@@ -169,14 +176,23 @@ def _attribute_trace(
     if sampling.method != AUTO:
         return _play_each_iteration(trace, model, sampling, seed)
     shares = closed_form(trace, model, sums)
+    return declared_attribution(
+        shares.request_j, shares.half_widths_j, shares.iteration_j, shares.series, seed
+    )
+
+
+def declared_attribution(
+    request_j: Floats, half_widths_j: Floats, iteration_j: Floats, series: int, seed: int
+) -> TraceAttribution:
+    """The outcome of a closed form in which `series` iterations needed one; columns as `TraceAttribution`'s."""
     return TraceAttribution(
-        request_j=shares.request_j,
-        half_widths_j=shares.half_widths_j,
-        iteration_j=shares.iteration_j,
-        method="shapley_series" if shares.series else "shapley_exact",
+        request_j=request_j,
+        half_widths_j=half_widths_j,
+        iteration_j=iteration_j,
+        method="shapley_series" if series else "shapley_exact",
         permutations=0,
         evaluations=0,
-        error_estimate=_largest_relative(shares.request_j, shares.half_widths_j),
+        error_estimate=_largest_relative(request_j, half_widths_j),
         converged=True,
         seed=seed,
     )

@@ -288,6 +288,8 @@ def _groups(given: ArrayLike | None, requests: int) -> Ints:
     raw = np.asarray(given)
     if raw.shape != (requests,) or raw.dtype.kind not in "iu":
         raise AttributionError(f"prefix_group must be {requests} whole numbers, one per request, 0 for none")
+    if not np.count_nonzero(raw):
+        return np.full(requests, -1, np.int64)
     distinct, index = np.unique(raw, return_inverse=True)
     numbered = np.cumsum(distinct != 0) - 1
     return np.where(raw == 0, -1, numbered[index]).astype(np.int64)

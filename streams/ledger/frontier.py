@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from schemas.errors import DatabaseUnavailable
-from streams.pipeline import Frontier, SealedWindow
+from streams.sealed import Frontier, SealedWindow
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

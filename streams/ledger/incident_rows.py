@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from schemas.side_inputs import Load
 from streams.ledger.tables import arrow_schema
-from streams.pipeline import DeadLetter, LateFrame
+from streams.messages import DeadLetter, LateFrame
 from streams.side_inputs import SideInputs
 
 __all__ = ["dead_letter_table", "late_frame_table", "load_table"]

@@ -11,7 +11,7 @@ from streams import request_totals
 from streams.batch import AccountLine, Batch, RequestLines
 from streams.ledger.tables import arrow_schema
 
-__all__ = ["batch_table", "ledger_table", "meter_table", "prepare"]
+__all__ = ["batch_table", "ledger_table", "meter_table"]
 
 BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "batch_id": lambda b: b.batch_id,
@@ -70,12 +70,6 @@ BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "edge_error": lambda b: b.edge_error,
     "attempt": lambda b: b.inputs,
 }
-
-
-def prepare() -> None:
-    """Do now what the first rows would wait for: Numba's compilation, and the search for pandas, by pyarrow."""
-    request_totals.prepare()
-    batch_table([])
 
 
 def batch_table(batches: Sequence[Batch]) -> pa.Table:

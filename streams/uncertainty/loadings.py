@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streams.attribution import EnergyModel, Trace
 from streams.attribution.trace import IterationSums, totals
 
-__all__ = ["COEFFICIENTS", "root", "share_loadings", "term_shares"]
+__all__ = ["COEFFICIENTS", "add_the_rest", "root", "share_loadings", "term_shares"]
 
 Floats = NDArray[np.float64]
 
@@ -65,12 +65,17 @@ def term_shares(trace: Trace, sums: IterationSums, model: EnergyModel, request_j
     ):
         shares[:, column] = totals(trace.decode_request, decode, trace.requests)
         shares[:, column] += totals(trace.wide_request, wide, trace.requests)
+    add_the_rest(shares, model, request_j)
+    return shares
+
+
+def add_the_rest(shares: Floats, model: EnergyModel, request_j: Floats) -> None:
+    """Fill the experts' or the knee's column of `shares` (R, 7) with what the linear ones leave of `request_j`."""
     left = max(range(5, 7), key=lambda i: float(getattr(model, COEFFICIENTS[i])))
     coefficient = float(getattr(model, COEFFICIENTS[left]))
     if coefficient > 0:
         linear = np.asarray([getattr(model, name) for name in COEFFICIENTS[:5]])
         shares[:, left] = (request_j - shares[:, :5] @ linear) / coefficient
-    return shares
 
 
 def share_loadings(shares: Floats, spread: Floats, request_j: Floats, total_j: float) -> Floats:

@@ -11,7 +11,7 @@ from schemas.topics import DEAD_LETTERS
 from streams.ledger.incident_rows import dead_letter_table
 from streams.ledger.sink import Sink
 from streams.ledger.tables import arrow_schema
-from streams.pipeline import DeadLetter
+from streams.messages import DeadLetter
 from streams.worker.kafka import producer_settings
 
 __all__ = ["DeadLetterTopic", "bury_in"]

@@ -18,7 +18,8 @@ from streams.ledger.incident_rows import dead_letter_table, late_frame_table, lo
 from streams.ledger.model_rows import model_table
 from streams.ledger.rows import batch_table, ledger_table, meter_table
 from streams.ledger.sink import Sink
-from streams.pipeline import DeadLetter, Work
+from streams.messages import DeadLetter
+from streams.pipeline import Work
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
 from streams.windows import ClosedWindow

@@ -21,8 +21,8 @@ from schemas.topics import GRID, POLICIES
 from streams.carbon.rows import policy_factors
 from streams.carbon.store import overlapping, store_factors
 from streams.ledger.sink import ClickHouseSink
-from streams.pipeline import DeadLetter
-from streams.pipeline import Message as Record
+from streams.messages import DeadLetter
+from streams.messages import Message as Record
 from streams.worker.dead_letters import DeadLetterTopic, bury_in
 from streams.worker.jobs import Job, Scope
 from streams.worker.kafka import consumer_settings

@@ -11,7 +11,7 @@ from schemas.errors import BrokerUnavailable
 from schemas.kafka_address import client_settings, servers_of
 from schemas.topics import ENERGY, ITERATIONS, LOADS
 from streams.ledger.frontier import read_frontier
-from streams.pipeline import Frontier
+from streams.sealed import Frontier
 from streams.worker.kafka import consumer_settings
 
 if TYPE_CHECKING:

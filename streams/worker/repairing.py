@@ -25,7 +25,7 @@ from streams.ledger.repairs import (
 from streams.ledger.rows import batch_table, ledger_table, meter_table
 from streams.ledger.sink import Sink
 from streams.ledger.tables import arrow_schema
-from streams.pipeline import Message, must_be_of_node, must_match_key
+from streams.messages import Message, must_be_of_node, must_match_key
 from streams.repair import SUPERSEDED, Sealed, rebook, revise
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules

@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import faust
 import uvloop
 
-from schemas.frames import prepare
 from schemas.metrics.endpoint import serve_endpoint
-from streams.ledger import rows
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
 from streams.ledger.sink import ClickHouseSink
+from streams.preparation import prepare_booking
 from streams.side_inputs import SideInputs
 from streams.trust import open_trust
 from streams.worker.app import create_app
@@ -55,8 +54,7 @@ def run_worker(settings: WorkerSettings) -> None:
     if settings.metrics_port:
         serve_endpoint(settings.metrics_port, metrics.registry, live=health.live, ready=health.ready)
 
-    prepare()  # a second of Numba's loading that the first frame would pay
-    rows.prepare()
+    prepare_booking()  # seconds of Numba's that the first frames and the first flush would pay
     uvloop.install()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

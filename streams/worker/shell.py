@@ -24,7 +24,8 @@ from schemas.errors import (
     WattledgerError,
 )
 from schemas.topics import ENERGY, ITERATIONS
-from streams.pipeline import Message, Pipeline
+from streams.messages import Message
+from streams.pipeline import Pipeline
 from streams.side_inputs import SideInputs
 from streams.trust import Check, trust_all
 from streams.worker.commits import Commits

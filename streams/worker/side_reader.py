@@ -12,8 +12,8 @@ from schemas.kafka_address import servers_of
 from schemas.side_input_codec import decode_engine, decode_model, decode_policy
 from schemas.side_inputs import EngineDescriptor
 from schemas.topics import ENGINES, MODELS, POLICIES
-from streams import pipeline
-from streams.pipeline import DeadLetter
+from streams import messages
+from streams.messages import DeadLetter
 from streams.side_inputs import SideInputs
 from streams.trust import Check, trust_all
 from streams.worker.kafka import consumer_settings
@@ -120,7 +120,7 @@ class SideReader:
                 self._take[topic](value)
             except InvalidMessage as error:
                 log.warning("side input refused: %s[%d]@%d: %s", topic, partition, offset, error)
-                refused = pipeline.Message(topic, partition, offset, arrival_ns, key, value)
+                refused = messages.Message(topic, partition, offset, arrival_ns, key, value)
                 self._bury(DeadLetter(refused, error.reason, str(error)))
         self._next[topic, partition] = (
             offset + 1

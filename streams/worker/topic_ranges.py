@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from schemas.errors import BrokerUnavailable, UntrustedMessage
 from schemas.kafka_address import servers_of
 from streams.ledger.repairs import Position
-from streams.pipeline import Message
+from streams.messages import Message
 from streams.trust import Check, trust_all
 from streams.worker.kafka import consumer_settings
 

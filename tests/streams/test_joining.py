@@ -6,15 +6,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.frames import decode_iterations, encode_iterations
 from schemas.iterations import IterationFrame
-from streams import joining, request_totals
 from streams.assembly import EXCEPTIONS, SPANS, assemble
 from streams.joining import join_rows
-from streams.request_totals import prepare
 from streams.runs import Runs
 from tests.rig.joining import joined
-from tests.samples import iteration_frame
 from tests.strategies import iteration_frames
 
 
@@ -55,13 +51,3 @@ def test_parts_of_iterations_inside_windows_that_touch_add_up_to_one(frame: Iter
     inside = sum(float(part.iteration_share.sum()) for part in parts)
     assert abs(inside - len(frame.iteration_start_ns)) < 1e-6
     assert sum(int(part.iteration_ends_here.sum()) for part in parts) == len(frame.iteration_start_ns)
-
-
-def test_nothing_is_compiled_after_the_worker_is_prepared() -> None:
-    prepare()
-    kernels = [joining._join, joining.iterations_inside, request_totals._totals]
-    known = [len(kernel.signatures) for kernel in kernels]
-    frame = decode_iterations(encode_iterations(iteration_frame()))
-    window = assemble([frame, frame], frame.start_ns, frame.end_ns)
-    request_totals.request_totals(window, frame.start_ns, frame.end_ns)
-    assert [len(kernel.signatures) for kernel in kernels] == known

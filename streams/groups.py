@@ -1,0 +1,137 @@
+"""The unsealed frames of one metering group, in order of event time, until no window needs them any more."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from schemas.energy import EnergyFrame
+from schemas.iterations import IterationFrame
+from streams.reach import evidence_until, first_needed
+
+__all__ = [
+    "Group",
+    "Held",
+    "begins_ns",
+    "cut_at_incarnations",
+    "earliest_start_ns",
+    "forget_sealed",
+    "sees_sealed_edge",
+]
+
+Frame = TypeVar("Frame", IterationFrame, EnergyFrame)
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Generic[Frame]):
+    """A decoded frame and where it came from; orders by event time, then identity."""
+
+    frame: Frame
+    offset: int
+    arrival_ns: int
+
+    def __lt__(self, other: "Held[Frame]") -> bool:
+        return self.key < other.key
+
+    @property
+    def key(self) -> tuple[int, str, int, int]:
+        """Event time, then identity: arrival order never decides."""
+        return (self.frame.start_ns, self.frame.incarnation, self.frame.sequence, self.offset)
+
+
+@dataclass(slots=True)
+class Group:
+    """The unsealed frames of one group; `sealed_ns` is where the next window begins."""
+
+    group_id: str
+    partition: int
+    sealed_ns: int | None = None
+    iterations: dict[str, list[Held[IterationFrame]]] = field(default_factory=dict)
+    energy: list[Held[EnergyFrame]] = field(default_factory=list)
+    last_energy_offset: int = -1
+    """The last offset on which the last sealed window's meter rests."""
+    heard_ns: int = 0
+    """No frame ever held knows of time beyond this."""
+    metered_ns: int = 0
+    """No energy frame ever held ends after this."""
+
+    def hold_iterations(self, held: Held[IterationFrame]) -> bool:
+        """Keep a frame; False for a repeat of one already held."""
+        self.heard_ns = max(self.heard_ns, held.frame.watermark_ns)
+        return _hold(self.iterations.setdefault(held.frame.engine_id, []), held)
+
+    def hold_energy(self, held: Held[EnergyFrame]) -> bool:
+        """Keep a frame; False for a repeat of one already held."""
+        self.heard_ns = max(self.heard_ns, held.frame.watermark_ns)
+        self.metered_ns = max(self.metered_ns, held.frame.end_ns)
+        return _hold(self.energy, held)
+
+
+def _hold(frames: list[Held[Frame]], held: Held[Frame]) -> bool:
+    if not frames or frames[-1].frame.start_ns < held.frame.start_ns:
+        frames.append(held)  # nearly always: frames of one producer come in order
+        return True
+    at = bisect_left(frames, held) if frames and not frames[-1] < held else len(frames)
+    identity = held.key[:3]
+    if any(other.key[:3] == identity for other in frames[max(at - 1, 0) : at + 1]):
+        return False
+    frames.insert(at, held)
+    return True
+
+
+def forget_sealed(group: Group, durable_ns: int, keep_ns: int) -> tuple[list[int], list[int]]:
+    """Drop what no window after `durable_ns` needs; returns the offsets dropped, (iterations, energy).
+
+    Of each counter the last frame with a reading at or before the frontier stays: the next window's left edge
+    rests on it. A counter unread for `keep_ns` before the frontier is let go.
+    """
+    iteration_offsets: list[int] = []
+    for engine, frames in list(group.iterations.items()):
+        iteration_offsets += [held.offset for held in frames if held.frame.end_ns <= durable_ns]
+        kept = [held for held in frames if held.frame.end_ns > durable_ns]
+        if kept:
+            group.iterations[engine] = kept
+        else:
+            del group.iterations[engine]
+    first_kept = first_needed([held.frame for held in group.energy], durable_ns, durable_ns - keep_ns)
+    energy_offsets = [held.offset for held in group.energy[:first_kept]]
+    del group.energy[:first_kept]
+    return iteration_offsets, energy_offsets
+
+
+def sees_sealed_edge(group: Group, frame: EnergyFrame) -> bool:
+    """Whether the frame would have changed what the meter read at the sealed frontier.
+
+    The next window must share that reading, or a joule between them is lost or counted twice: so such a frame
+    waits for the repair of both.
+    """
+    if group.sealed_ns is None or frame.start_ns >= max(group.metered_ns, group.sealed_ns):
+        return False
+    seen = [held.frame for held in group.energy if held.offset <= group.last_energy_offset]
+    if frame.start_ns >= max((known.end_ns for known in seen), default=group.sealed_ns):
+        return False
+    return frame.start_ns < evidence_until(seen, group.sealed_ns)
+
+
+def earliest_start_ns(frame: IterationFrame) -> int:
+    """The first instant of which the frame speaks: one of its iterations may have begun before it."""
+    first = int(frame.iteration_start_ns[0]) if len(frame.iteration_start_ns) else frame.start_ns
+    return min(first, frame.start_ns)
+
+
+def cut_at_incarnations(group: Group, edges_ns: Sequence[int]) -> list[int]:
+    """The edges, and between the first and the last of them every instant at which a process began."""
+    births = {
+        held.frame.incarnation_start_ns
+        for frames in group.iterations.values()
+        for held in frames
+        if edges_ns[0] < held.frame.incarnation_start_ns < edges_ns[-1]
+    }
+    return sorted({*edges_ns, *births})
+
+
+def begins_ns(group: Group) -> int:
+    """Where the group's first frame begins, whichever stream's; there is at least one."""
+    starts = [held.frame.start_ns for held in group.energy[:1]]
+    starts += [frames[0].frame.start_ns for frames in group.iterations.values()]
+    return min(starts)
