@@ -34,13 +34,13 @@ METER = ("batch_id", "meter_id", "epoch", "from_ns", "from_before_uj", "from_aft
          "to_after_uj")  # fmt: skip
 
 
-def booked(duration_s: float = 60.0) -> list[Batch]:
+def booked() -> list[Batch]:
     """The demo's fleet, a minute of it."""
     side = SideInputs()
     pipeline = Pipeline(WindowRules(), side, Frontier())
     batches: list[Batch] = []
     offsets: dict[str, int] = {}
-    for record in records(demo_fleet("golden", duration_s=duration_s), ORIGIN_NS):
+    for record in records(demo_fleet("golden", duration_s=60.0), ORIGIN_NS):
         if record.topic == ENGINES:
             side.add_engine(decode_engine(record.value))
         elif record.topic != LOADS:
