@@ -5,19 +5,19 @@ in the same transaction as the messages. Killed at any instant and started again
 a while ago, it goes on from there, and sends again what may not have arrived.
 """
 
-import json
 import pickle
 import sys
 import time
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from producers.agent.overflow import Overflow
 from producers.agent.publisher import Publisher
 from producers.agent.spool import Outgoing, Spool, Worth
 from schemas.topics import ENERGY, ITERATIONS
-from tests.faults.traffic import Destroyed, Sending
+from tests.faults.traffic import Sending
+from tests.faults.witness import Witness
 
 __all__ = ["OVERFLOW", "Feed", "lost_file", "spool_file"]
 
@@ -57,14 +57,15 @@ def main(path: Path, bootstrap: str) -> None:
     """Send everything; returns when the brokers have it."""
     feed: Feed = pickle.loads(path.read_bytes())
     spool = Spool(spool_file(path), SPOOL_BYTES)
-    publisher, full = Publisher(spool, bootstrap, {"linger.ms": "5"}), Overflow(spool)
+    publisher = Publisher(spool, bootstrap, {"linger.ms": "5"})
+    full = Overflow(cast("Spool", Witness(spool, lost_file(path))))
     done: int = spool.fact(DONE, 0)
     while done < len(feed.sendings) or spool.messages:
         if overflow := _asked(path):
             until_s = time.monotonic() + overflow
             while time.monotonic() < until_s:
                 done = _take(feed, spool, done)
-                _squeeze(path, full)
+                full.make_room()
                 time.sleep(PUMP_S)
         done = _take(feed, spool, done)
         publisher.pump()
@@ -98,15 +99,6 @@ def _asked(path: Path) -> float:
     seconds = float(asked.read_text())
     asked.unlink()
     return seconds
-
-
-def _squeeze(path: Path, overflow: Overflow) -> None:
-    """Let the spool give up what it has no room for, and write down what went."""
-    with lost_file(path).open("a") as lines:
-        for lost in overflow.make_room().lost:
-            topic = ENERGY if lost.worth is Worth.ENERGY else ITERATIONS
-            gone = Destroyed("spool_overflow", topic, lost.stream, lost.from_ns, lost.to_ns)
-            lines.write(json.dumps(astuple(gone)) + "\n")
 
 
 if __name__ == "__main__":
