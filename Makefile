@@ -108,6 +108,9 @@ bench-receipts: setup  ## what signing and checking a receipt cost, beside the s
 bench-answers: setup  ## a 30-day report of one tenant of 1,000 over 100 million ledger rows (10 min, 12 GB of disk)
 	@tools/uv run --frozen --all-extras python -m benchmarks.report --rows 100000000
 
+bench-export: setup  ## memory of an export of 100,000 and of a million requests (3 min)
+	@tools/uv run --frozen --all-extras python -m benchmarks.export
+
 bench-uncertainty: setup  ## coverage of 90 % intervals on 1,200 simulated fleets (10 min)
 	@OPENBLAS_NUM_THREADS=1 tools/uv run --frozen --all-extras python -m benchmarks.uncertainty
 

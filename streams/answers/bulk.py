@@ -1,7 +1,8 @@
 """Rows by the million, streamed: what every request of a period drew, as CSV, JSON lines or Parquet.
 
-The database sends blocks, and each is written before the next is asked for: memory holds one block of rows,
-whatever the period. One row per request and engine process that served it in the period.
+The database sends blocks in its own format, an embedded one as a server does, and each is written before the next
+is asked for: memory holds one block of rows, whatever the period. One row per request and engine process that
+served it in the period.
 """
 
 import csv
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "blocks", "write_rows"]
 
 FORMATS: Final = ("csv", "json", "parquet")
-BLOCK_ROWS: Final = 65_536
-"""Rows of a Parquet row group, at most; the database sends about as many at once."""
+BLOCK_ROWS: Final = 16_384
+"""Rows that are held at once; as Python's texts and numbers some 20 MB."""
 
-# Sums of all requests may outgrow memory: beyond a quarter of a gigabyte the database keeps them on disk. Settings
-# are part of the statement, so that an embedded database streams it too.
+# Sums of all requests, the manifest of a long period and its order may each outgrow memory: beyond an eighth of a
+# gigabyte the database keeps them on disk. Settings are part of the statement, so that an embedded database
+# streams it too.
 REQUESTS: Final = """
 SELECT
     tenant, concat(incarnation, '-', toString(ordinal)) AS request_id, any(client_request_id) AS client_request_id,
@@ -42,7 +44,8 @@ WHERE account = 'request' AND ({tenant:String} = '' OR tenant = {tenant:String})
     AND event_time >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')
     AND event_time < fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC')
 GROUP BY tenant, engine_id, incarnation, ordinal
-SETTINGS max_block_size = 65536, max_bytes_before_external_group_by = 268435456
+SETTINGS max_block_size = 16384, max_bytes_before_external_group_by = 134217728,
+    max_bytes_before_external_sort = 134217728, join_algorithm = 'grace_hash', max_bytes_in_join = 134217728
 """
 TEXTS: Final = ("tenant", "request_id", "client_request_id", "engine_id", "model", "adapter")
 TIMES: Final = ("first_served", "last_served")
@@ -62,12 +65,13 @@ SCHEMA: Final = pa.schema(
 def blocks(client: "Client", period: Period, as_of: str, tenant: str = "") -> Iterator[pa.Table]:
     """Requests served in `period`, of one tenant or (empty) of all, block by block, in no order that is promised.
 
-    as_of: rows stored by then are counted. Each table has at most about BLOCK_ROWS rows and the columns of SCHEMA.
+    as_of: rows stored by then are counted. Each table has at most BLOCK_ROWS rows and the columns of SCHEMA.
     """
     asked = period.parameters | {"as_of": as_of, "tenant": tenant}
     with client.query_column_block_stream(REQUESTS, parameters=asked) as stream:
         for columns in stream:
-            yield _table(columns)
+            for first in range(0, len(columns[0]), BLOCK_ROWS):
+                yield _table([values[first : first + BLOCK_ROWS] for values in columns])
 
 
 def write_rows(out: IO[bytes], found: Iterator[pa.Table], output_format: str) -> int:

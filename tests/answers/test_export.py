@@ -5,13 +5,14 @@ import gzip
 import io
 import json
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,11 +30,15 @@ from streams.answers import bulk
 from streams.answers.footprint import ghg_rows, sci_per_token, sci_per_workflow
 from streams.answers.gauges import exposition
 from streams.answers.otlp import metrics_of, send
+from streams.answers.periods import Period
 from streams.answers.report import make_report
 from streams.answers.report_carbon import Carbon
 from streams.batch import ACCOUNTS
 from tests.answers.conftest import Ledger
 from wattledger.commands.export import command
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 EVER = "2299-12-31 23:59:59.999"
 
@@ -249,6 +254,34 @@ def test_a_block_is_written_before_the_next_is_asked_for(output_format: str) -> 
     assert sizes == sorted(sizes)
     grown = [after - before for before, after in pairwise(sizes[1:])]
     assert all(size > 0 for size in grown), sizes
+
+
+def test_rows_held_at_once_do_not_grow_with_the_export(database: "Client") -> None:
+    """Each block goes before the next but one comes, and none is large."""
+    requests = 5 * bulk.BLOCK_ROWS
+    database.command(
+        "INSERT INTO batches (batch_id, group_id, start_ns, end_ns, event_time, tier) "
+        "SELECT repeat('0', 32), 'g', 0, 5000000000, '2026-03-01', 3"
+    )
+    database.command(
+        "INSERT INTO ledger (tenant, event_time, batch_id, account, engine_id, incarnation, ordinal, energy_uj) "
+        "SELECT 'acme', '2026-03-01', repeat('0', 32), 'request', 'e', 'i', number, number "
+        f"FROM numbers({requests})"
+    )
+    day = Period(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
+    seen: list[weakref.ref[pa.Table]] = []
+    held: list[int] = []
+
+    def watched() -> Iterator[pa.Table]:
+        for block in bulk.blocks(database, day, EVER):
+            seen.append(weakref.ref(block))
+            held.append(sum(one.num_rows for ref in seen if (one := ref()) is not None))
+            yield block
+
+    for output_format in ("csv", "parquet"):
+        assert bulk.write_rows(io.BytesIO(), watched(), output_format) == requests
+    assert len(held) >= 2 * 5
+    assert max(held) <= 3 * bulk.BLOCK_ROWS
 
 
 def test_formulas_are_neutralised_however_many_rows() -> None:
