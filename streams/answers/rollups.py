@@ -42,7 +42,7 @@ WHERE stale.newest > last.as_of
 ORDER BY stale.hour
 """
 
-# Hours of one day at once: the ledger is sorted by tenant, and a pass over it costs the same for one hour or many.
+# Many hours at once: the ledger is sorted by tenant, and a pass over it costs the same for one hour or many.
 # The hour before the first is read too, for the requests that came from it.
 WRITE: Final = """
 INSERT INTO tenant_hours (
@@ -76,10 +76,13 @@ FROM (
 )
 WHERE toInt64(toUnixTimestamp(hour)) IN {hours_s:Array(Int64)}
 GROUP BY hour, tenant, model, zone
+SETTINGS max_bytes_before_external_group_by = 536870912, max_bytes_before_external_sort = 536870912
 """
 
-MOST_HOURS: Final = 24
-"""Hours in one statement: bounds its memory."""
+MOST_HOURS: Final = 120
+"""Hours in one statement: each is a pass over the ledger, which is sorted by tenant. More do not fit in memory so
+well: the manifest of these hours is held at once; sums that do not fit are kept on disk.
+"""
 
 
 @dataclass(frozen=True, slots=True)
