@@ -1,8 +1,8 @@
 """How long a 30-day report of one tenant takes over a large ledger: `python -m benchmarks.report --rows 100000000`.
 
 The ledger is generated inside the database: four groups, 5 s windows over 30 days, 1,000 tenants, rows as wide as
-real ones, one batch in a hundred revised, factors as shipped. Measured are the rollups of all hours (once), then, in a
-process of their own, the first report and those of other tenants after it, and the memory of that process.
+real ones, one batch in a hundred revised, factors as shipped. Measured are the rollups of all hours (once), then,
+in a process of their own, the first report and those of other tenants after it, and the memory of that process.
 """
 
 import argparse
