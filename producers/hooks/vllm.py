@@ -50,7 +50,8 @@ class VllmHook:
     tested = "0.32.0, run on CPU; 0.33 read"
     cannot_see = (
         "dummy batches have no tokens of their own; adapters that a worker loads by itself, on first use, "
-        "are part of the iteration; encoder work of multimodal prompts is not counted in tokens"
+        "are part of the iteration, and one that /v1/unload_lora_adapter takes from the API stays with the "
+        "workers, until others drive it out; encoder work of multimodal prompts is not counted in tokens"
     )
 
     def install(self) -> bool:
@@ -175,7 +176,8 @@ def wrap_engine(taps: Taps) -> None:
     wrap(EngineCore, "execute_dummy_batch", execute_dummy_batch)
     wrap(EngineCore, "sleep", unload_after)
     wrap(EngineCore, "wake_up", functools.partial(load_during, "wake_up"))
-    wrap(EngineCore, "add_lora", functools.partial(load_during, "adapter_load"))
+    wrap(EngineCore, "add_lora", adapter_added)
+    wrap(EngineCore, "remove_lora", adapter_removed)
 
 
 def wrap(cls: Any, name: str, around: Callable[..., Any]) -> None:
@@ -278,3 +280,28 @@ def load_during(kind: str, original: Callable[..., Any], self: Any, *args: Any, 
     finally:
         if load_id is not None:
             guarded(tap.recorder.load_ended, load_id)
+
+
+def adapter_added(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Around EngineCore.add_lora: a load, which may drive out adapters used least lately."""
+    added = load_during("adapter_load", original, self, *args, **kwargs)
+    tap: VllmTap | None = getattr(self.scheduler, TAP, None)
+    if tap is not None and added and args:
+        tap.adapters[args[0].lora_int_id] = args[0].lora_name
+        guarded(tell_unloaded, tap, self.model_executor)
+    return added
+
+
+def adapter_removed(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Around EngineCore.remove_lora."""
+    removed = original(self, *args, **kwargs)
+    tap: VllmTap | None = getattr(self.scheduler, TAP, None)
+    if tap is not None and removed:
+        guarded(tell_unloaded, tap, self.model_executor)
+    return removed
+
+
+def tell_unloaded(tap: VllmTap, executor: Any) -> None:
+    """Tell of adapters that were loaded and that the workers hold no more: removed, or driven out by others."""
+    for gone in sorted(tap.adapters.keys() - executor.list_loras()):
+        tap.recorder.unloaded(tap.adapters.pop(gone))

@@ -195,6 +195,8 @@ class VllmTap:
     def __init__(self, recorder: Recorder, translator: VllmTranslator) -> None:
         self.recorder = recorder
         self.translator = translator
+        self.adapters: dict[int, str] = {}
+        """By vLLM's number: adapters whose load was told, and no removal since."""
         self._in_flight: dict[int, tuple[Any, Pass, VllmPass]] = {}
 
     def opening(self) -> Pass | None:

@@ -24,7 +24,7 @@ ANSWER = 6
 
 def write_adapter(folder: Path, seed: int) -> Path:
     """A LoRA adapter of the tiny model's query and value matrices."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     settings = {"peft_type": "LORA", "r": RANK, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
     (folder / "adapter_config.json").write_text(json.dumps(settings))
     generator = torch.Generator().manual_seed(seed)
@@ -64,6 +64,13 @@ class Engine:
         )
         self.core: Any = self.llm.llm_engine.engine_core.engine_core
         self.recorder = getattr(self.core.scheduler, plugin.TAP).recorder
+
+    def late(self, name: str = "late", number: int = 3) -> Any:
+        """An adapter that the engine was not begun with."""
+        from vllm.lora.request import LoRARequest
+
+        folder = Path(self.adapters[0].lora_path).parent / name
+        return LoRARequest(name, number, str(write_adapter(folder, number)))
 
     def generate(self, prompts: list[list[int]], adapters: list[Any]) -> list[Any]:
         from vllm import SamplingParams
@@ -159,11 +166,8 @@ def test_adapters_of_one_batch_are_told_apart_and_their_tokens_are_exact(engine:
 
 
 def test_an_adapters_load_is_an_event_and_counts_the_requests_after_it(engine: Engine) -> None:
-    from vllm.lora.request import LoRARequest
-
     before = emitted(engine.agent)
-    folder = Path(engine.adapters[0].lora_path).parent / "late"
-    late = LoRARequest("late", 3, str(write_adapter(folder, 3)))
+    late = engine.late()
     assert engine.core.add_lora(late)
     engine.generate([[7] * 12, [8] * 12], [late, late])
     frames = engine.frames(before + 2 * ANSWER)
@@ -178,6 +182,34 @@ def test_an_adapters_load_is_an_event_and_counts_the_requests_after_it(engine: E
     assert sorted(set(under)) == [1, 2]
 
 
+def told_unloaded(engine: Engine, name: str) -> bool:
+    loads = [load for load in engine.agent.loads if load.what == name]
+    return bool(loads) and loads[-1].kind == "unload"
+
+
+def test_an_adapter_that_is_removed_is_unloaded_and_its_next_load_is_another(engine: Engine) -> None:
+    engine.agent.wait_for(lambda: sum(load.what == "late" for load in engine.agent.loads) == 2, timeout_s=30)
+    assert engine.core.remove_lora(3)
+    engine.agent.wait_for(lambda: told_unloaded(engine, "late"), timeout_s=30)
+    assert not engine.core.remove_lora(3)
+    late = engine.late()
+    assert engine.core.add_lora(late)
+    engine.agent.wait_for(lambda: sum(load.what == "late" for load in engine.agent.loads) == 5, timeout_s=30)
+    loads = [load for load in engine.agent.loads if load.what == "late"]
+    kinds = ["adapter_load", "adapter_load", "unload", "adapter_load", "adapter_load"]
+    assert [load.kind for load in loads] == kinds
+    assert len({load.load_id for load in loads}) == 3
+    assert loads[1].end_ns <= loads[2].start_ns <= loads[3].start_ns
+
+
+def test_an_adapter_that_others_drive_out_is_unloaded(engine: Engine) -> None:
+    for number, name in ((4, "third"), (5, "fourth")):
+        assert engine.core.add_lora(engine.late(name, number))
+    engine.agent.wait_for(lambda: told_unloaded(engine, "late"), timeout_s=30)
+    assert not told_unloaded(engine, "third")
+    assert engine.core.list_loras() == {4, 5}
+
+
 def test_sleep_and_wake_up_are_a_load_whose_requests_are_counted_anew(engine: Engine) -> None:
     before = emitted(engine.agent)
     engine.core.sleep(level=1)
@@ -187,6 +219,9 @@ def test_sleep_and_wake_up_are_a_load_whose_requests_are_counted_anew(engine: En
     frames = engine.frames(before + ANSWER)
     woken = [load for load in engine.agent.loads if load.kind == "wake_up"]
     assert [load.end_ns > 0 for load in woken] == [False, True]
+    # Who was counted under the load before is no more: the model had given its memory back.
+    kinds = [load.kind for load in engine.agent.loads if load.what == woken[0].what]
+    assert kinds == ["model_load", "model_load", "unload", "wake_up", "wake_up"]
     last = [frame for frame in frames if frame.request_client_id][-1]
     assert last.loads == (woken[0].load_id,)
     assert last.request_load_ordinal.tolist() == [1]
