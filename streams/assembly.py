@@ -55,7 +55,7 @@ def assemble(frames: Sequence[IterationFrame], start_ns: int, end_ns: int) -> En
     frames = [_recorded(frame) for frame in frames]
     starts, ends = _joined(frames, "iteration_start_ns"), _joined(frames, "iteration_end_ns")
     first, end, share, ends_here = iterations_inside(starts, ends, start_ns, end_ns)
-    counts = np.array([_counts(frame) for frame in frames], np.int64).T
+    counts = np.array([_counts(frame) for frame in frames], np.int64).T.copy()
     ordinals = _joined(frames, "request_ordinal")
     narrow = np.concatenate([column for frame in frames for column in _narrow(frame)])
     padded_tokens, named, spans, exceptions = sorted_out(narrow, counts)
