@@ -37,9 +37,12 @@ ORDER BY late.group_id, late.start_ns
 """
 
 # Two batches that claim the same time: of a worker taken for dead, and of the one that took its place and knew of
-# another process, or of an earlier frame. The sum of lengths finds the groups that are worth a closer look.
+# another process, or of an earlier frame. The sum of lengths finds the groups that are worth a closer look. Like a
+# late frame they wait for the window after them: a frame that was in memory when they were booked, such as an
+# engine's first, may lie there.
 OVERLAPS: Final = """
 WITH
+    ends AS (SELECT group_id, max(end_ns) AS until_ns FROM batches GROUP BY group_id),
     crowded AS (
         SELECT group_id
         FROM batches
@@ -48,10 +51,11 @@ WITH
         HAVING sum(end_ns - start_ns) > max(end_ns) - min(start_ns)
     )
 SELECT
-    lower(hex(MD5(arrayStringConcat(
-        [left_batch, toString(batch_id), toString(left_revision), toString(revision)], '\\x1f'
+    lower(hex(MD5(concat(
+        arrayStringConcat([left_batch, toString(batch_id), toString(left_revision), toString(revision)], '\\x1f'),
+        if(greatest(left_ns, end_ns) + {window_ns:Int64} <= until_ns, '', '\\x1fearly')
     )))) AS id,
-    'overlap', group_id, topic_partition, left_start_ns, greatest(left_ns, end_ns)
+    'overlap', pairs.group_id, topic_partition, left_start_ns, greatest(left_ns, end_ns)
 FROM (
     SELECT
         group_id,
@@ -60,6 +64,7 @@ FROM (
         revision,
         start_ns,
         end_ns,
+        stored_at,
         lagInFrame(toString(batch_id)) OVER chain AS left_batch,
         lagInFrame(revision) OVER chain AS left_revision,
         lagInFrame(start_ns) OVER chain AS left_start_ns,
@@ -69,9 +74,15 @@ FROM (
     WINDOW chain AS (
         PARTITION BY group_id ORDER BY start_ns, end_ns, batch_id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW
     )
-)
-WHERE left_ns > start_ns AND id NOT IN (SELECT toString(cause_id) FROM repairs)
-ORDER BY group_id, left_start_ns
+) AS pairs
+INNER JOIN ends ON pairs.group_id = ends.group_id
+WHERE left_ns > start_ns
+    AND (
+        greatest(left_ns, end_ns) + {window_ns:Int64} <= until_ns
+        OR stored_at <= now64(3) - toIntervalSecond({patience_s:UInt32})
+    )
+    AND id NOT IN (SELECT toString(cause_id) FROM repairs)
+ORDER BY pairs.group_id, left_start_ns
 """
 
 # Neighbours share the reading at their edge, unless a counter was out of sight there or a revision moved it.
@@ -120,17 +131,27 @@ WHERE left_group = group_id AND left_uj != from_uj
 ORDER BY group_id, left_ns
 """
 
-# Two attempts at one revision know different frames, each perhaps one that the other lacks: all are read again.
+# Two attempts at one revision know different frames, each perhaps one that the other lacks: all are read again,
+# once the window after them is sealed.
 ATTEMPTS: Final = """
 SELECT
-    lower(hex(MD5(arrayStringConcat(
-        [toString(any(batch_id)), toString(revision), arrayStringConcat(arraySort(groupUniqArray(inputs)))], '\\x1f'
+    lower(hex(MD5(concat(
+        arrayStringConcat([
+            toString(any(batch_id)), toString(revision), arrayStringConcat(arraySort(groupUniqArray(inputs)))
+        ], '\\x1f'),
+        if(any(end_ns) + {window_ns:Int64} <= any(until_ns), '', '\\x1fearly')
     )))) AS id,
     'attempts', group_id, any(topic_partition), start_ns, any(end_ns)
 FROM batches
+INNER JOIN (SELECT group_id, max(end_ns) AS until_ns FROM batches GROUP BY group_id) AS sealed USING (group_id)
 WHERE event_time >= fromUnixTimestamp64Nano({from_ns:Int64})
 GROUP BY group_id, start_ns, batch_id, revision
-HAVING uniqExact(inputs) > 1 AND id NOT IN (SELECT toString(cause_id) FROM repairs)
+HAVING uniqExact(inputs) > 1
+    AND (
+        any(end_ns) + {window_ns:Int64} <= any(until_ns)
+        OR max(stored_at) <= now64(3) - toIntervalSecond({patience_s:UInt32})
+    )
+    AND id NOT IN (SELECT toString(cause_id) FROM repairs)
 ORDER BY group_id, start_ns
 """
 
@@ -162,15 +183,16 @@ def open_causes(
     """What nobody has dealt with, of event time from `from_ns` on.
 
     holes_from_ns: where to begin to look for anything but late frames; these queries grow with the time looked at.
-    patience_s: a late frame at a group's end is waited with for so long; 0 where nothing more is to come.
+    patience_s: what lies at a group's end is waited with for so long; 0 where nothing more is to come.
     Raises DatabaseUnavailable.
     """
-    near = {"from_ns": from_ns if holes_from_ns is None else holes_from_ns}
+    near_ns = from_ns if holes_from_ns is None else holes_from_ns
+    crossed = {"from_ns": near_ns, "window_ns": window_ns, "patience_s": patience_s}
     found = [
         *rows_of(client, LATE, {"from_ns": from_ns, "window_ns": window_ns, "patience_s": patience_s}),
-        *rows_of(client, HOLES, near),
-        *rows_of(client, OVERLAPS, near),
-        *rows_of(client, ATTEMPTS, near),
+        *rows_of(client, HOLES, {"from_ns": near_ns}),
+        *rows_of(client, OVERLAPS, crossed),
+        *rows_of(client, ATTEMPTS, crossed),
     ]
     return sorted((Cause(*row) for row in found), key=lambda cause: (cause.group_id, cause.from_ns))
 

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from streams.ledger.books import read_books
 from streams.ledger.causes import open_causes, repair_table
 from streams.ledger.sink import ClickHouseSink
@@ -105,3 +107,23 @@ def test_a_revision_that_was_written_twice_of_different_frames_asks_for_a_repair
         assert (cause.kind, cause.from_ns, cause.to_ns) == ("attempts", POORER.start_ns, POORER.end_ns)
     sink.write({"repairs": repair_table([cause], "unchanged", 0)}, arrow_schema("batches").empty_table())
     assert open_causes(database, from_ns=0, window_ns=WINDOW_NS) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "crossed"),
+    [("attempts", (POORER, RICHER)), ("overlap", (Window(idle_uj=5), Window(idle_uj=6, process="reborn")))],
+)
+def test_what_crossed_at_a_groups_end_waits_for_the_next_window_or_until_the_group_has_ended(
+    database: "Client", kind: str, crossed: tuple[Window, Window]
+) -> None:
+    sink = ClickHouseSink(database)
+    write(sink, *crossed)
+    assert open_causes(database, from_ns=0, window_ns=WINDOW_NS) == []
+    (at_the_end,) = open_causes(database, from_ns=0, window_ns=WINDOW_NS, patience_s=0)
+    done = repair_table([at_the_end], "unchanged", 0)
+    sink.write({"repairs": done}, arrow_schema("batches").empty_table())
+    assert open_causes(database, from_ns=0, window_ns=WINDOW_NS, patience_s=0) == []
+    write(sink, Window(number=1, idle_uj=5))
+    (settled,) = open_causes(database, from_ns=0, window_ns=WINDOW_NS)
+    assert settled.cause_id != at_the_end.cause_id
+    assert {(one.kind, one.from_ns) for one in (at_the_end, settled)} == {(kind, POORER.start_ns)}

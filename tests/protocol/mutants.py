@@ -3,18 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from schemas.topics import ENERGY, ITERATIONS
 from streams.acks import AckQueue
 from streams.pipeline import Frontier, Pipeline
 from streams.repair import SUPERSEDED
-from tests.protocol.repairs import causes
+from tests.protocol.repairs import LOGS, causes
 from tests.protocol.store import Row, Sealed, Store
 from tests.protocol.worker import Worker
 from tests.protocol.worlds import Parts
 
 __all__ = ["LATE_MUTANTS", "MUTANTS"]
-
-LOGS = frozenset({ITERATIONS, ENERGY})
 
 Position = tuple[str, int]
 

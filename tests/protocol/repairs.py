@@ -16,9 +16,13 @@ from tests.protocol.log import HOME, RULES, Log, side_inputs
 from tests.protocol.store import SPLIT, Row, Rows, Sealed, Store, key_of, laid_out
 from tests.protocol.worker import Insert
 
-__all__ = ["causes", "crossed", "figures", "repair"]
+__all__ = ["EARLY", "LOGS", "causes", "crossed", "figures", "repair"]
 
 REASON = "late_frame"
+LOGS = frozenset({ITERATIONS, ENERGY})
+"""Causes that begin with one of these are late frames."""
+EARLY = "early"
+"""The last word of causes of which a neighbour is not sealed yet."""
 NOTHING = Work((), (), (), (), ())
 
 
@@ -28,27 +32,33 @@ def causes(store: Store) -> dict[str, frozenset[Row]]:
     sealed = store.sealed_until_ns()
     for (table, at), content in store.data.items():
         if table == "late_frames":
-            # Dealt with before its neighbours are sealed, it is dealt with once more when they are.
             group, _, end_ns = content
-            settled = end_ns + RULES.window_ns <= sealed.get(group, 0)
-            found[group].add(at if settled else (*at, "early"))
-    for group, cause in crossed(store):
-        found[group].add(cause)
+            found[group].add(_when(at, end_ns, sealed.get(group, 0)))
+    for group, end_ns, cause in crossed(store):
+        found[group].add(_when(cause, end_ns, sealed[group]))
     return {group: frozenset(asked) for group, asked in found.items() if asked}
 
 
-def crossed(store: Store) -> list[tuple[str, Row]]:
-    """By group: revisions written twice, of different frames, and batches that claim the same time."""
-    found: list[tuple[str, Row]] = [
-        (group, ("attempts", start_ns, batch_id, revision, inputs))
-        for group, start_ns, batch_id, revision, inputs in _twice(store)
+def _when(cause: Row, end_ns: int, sealed_until_ns: int) -> Row:
+    """Dealt with before its neighbours are sealed, it is dealt with once more when they are."""
+    return cause if end_ns + RULES.window_ns <= sealed_until_ns else (*cause, EARLY)
+
+
+def crossed(store: Store) -> list[tuple[str, int, Row]]:
+    """Revisions written twice, of different frames, and batches that claim the same time: group, end and cause."""
+    found: list[tuple[str, int, Row]] = [
+        (key[0], end_ns, ("attempts", *key[1:], inputs)) for key, end_ns, inputs in _twice(store)
     ]
     found += [
-        (one.group_id, ("overlap", one.batch_id, two.batch_id, one.revision, two.revision))
+        (one.group_id, max(one.end_ns, two.end_ns), _overlap(one, two))
         for one, two in _neighbours(store)
         if one.end_ns > two.start_ns
     ]
     return found
+
+
+def _overlap(one: Batch, two: Batch) -> Row:
+    return ("overlap", one.batch_id, two.batch_id, one.revision, two.revision)
 
 
 def repair(store: Store, log: Log, group_id: str) -> Insert | None:
@@ -98,12 +108,12 @@ def _content(batch: Batch) -> Mapping[Row, Any]:
     }
 
 
-def _twice(store: Store) -> Iterator[tuple[str, int, str, int, tuple[str, ...]]]:
-    """Revisions that were written more than once, of different frames."""
+def _twice(store: Store) -> Iterator[tuple[Row, int, tuple[str, ...]]]:
+    """Revisions that were written more than once, of different frames: key, end and what they are made of."""
     for key, rows in groupby(sorted(store.manifest), key=lambda row: row[:4]):
-        inputs = tuple(row[4] for row in rows)
-        if len(inputs) > 1:
-            yield (*key, inputs)
+        attempts = list(rows)
+        if len(attempts) > 1:
+            yield key, store.manifest[attempts[0]].batch.end_ns, tuple(row[4] for row in attempts)
 
 
 def _neighbours(store: Store) -> Iterator[tuple[Batch, Batch]]:
