@@ -98,7 +98,7 @@ def command(
     Example:
       wattledger demo
       wattledger demo --duration 60 --method truncated
-      wattledger demo --serve
+      wattledger demo --serve --duration 60
     """
     logging.getLogger("wattledger").setLevel(logging.WARNING)
     began = time.monotonic()
