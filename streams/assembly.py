@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.client_ids import client_ids_at
 from schemas.iterations import UNRECORDED, IterationFrame
 from streams.joining import iterations_inside, join_rows, sorted_out
 from streams.runs import Runs
@@ -126,21 +128,20 @@ def _requests(
     """
     ends = np.cumsum(counts)
     of_frame = np.searchsorted(ends, latest, side="right")
-    place = latest - (ends - counts)[of_frame]
-    owners = of_frame.tolist()
     tenant, load, adapter, prompt_tokens, cached_tokens = named[:, latest]
-    ids = [frame.request_client_id for frame in frames]
+    clients = np.empty(len(latest), np.object_)
+    clients[:] = client_ids_at([frame.request_client_id for frame in frames], latest, of_frame)
 
     def names(index: NDArray[np.int32], table: str) -> Names:
         """Names by way of each frame's own table; -1 is none."""
         found = np.full(len(index), "", np.object_)
         if len(index) and index.max() >= 0:
             tables = [("", *getattr(frame, table)) for frame in frames]
-            found[:] = [tables[owner][at] for owner, at in zip(owners, (index + 1).tolist(), strict=True)]
+            begins = np.cumsum([1, *map(len, tables[:-1])])
+            joined = [*chain.from_iterable(tables)]
+            found[:] = [joined[at] for at in (index + begins[of_frame]).tolist()]
         return found
 
-    clients = np.empty(len(owners), np.object_)
-    clients[:] = [ids[owner][at] for owner, at in zip(owners, place.tolist(), strict=True)]
     return Requests(
         ordinal=ordinals[latest],
         client_id=clients,

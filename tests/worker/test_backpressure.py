@@ -22,8 +22,8 @@ from streams.worker.shell import BREATH, Shell
 from tests.builders import GROUP, T0, decode_frame, descriptor, energy_frame
 
 MOST_BYTES = 20_000
-FIRST = 60
-"""Frames of each topic that make a window due; half of what may be held."""
+FIRST = 40
+"""Frames of each topic that make a window due; both topics' together are less than may be held."""
 
 
 class Database:
