@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-DAYS, GROUPS, TENANTS, WINDOW_S = 30, 4, 1000, 5
+DAYS, GROUPS, WINDOW_S = 30, 4, 5
 BATCHES = DAYS * 86400 // WINDOW_S * GROUPS
 PER_DAY = BATCHES // DAYS
 
@@ -80,12 +80,12 @@ WHERE {revision:UInt32} = 0 OR batch % 100 = 0
 """
 
 
-def generate(client: "Client", rows: int) -> None:
+def generate(client: "Client", rows: int, tenants: int) -> None:
     """Fill `batches` and `ledger`, a day at a time; the second pass revises one batch in a hundred."""
     per_batch = rows // BATCHES
     common = {
         "groups": GROUPS,
-        "tenants": TENANTS,
+        "tenants": tenants,
         "rows": per_batch,
         "start_ns": round(START.timestamp()) * 10**9,
     }
@@ -117,7 +117,7 @@ class Clock:
         return time.perf_counter() - self.began_s, time.process_time() - self.began_cpu_s
 
 
-def fill(path: Path, rows: int) -> None:
+def fill(path: Path, rows: int, tenants: int) -> None:
     """Generate what is not there yet, and roll up what is not rolled up."""
     client = connect(f"chdb://{path}")
     fresh = not client.command("EXISTS TABLE rollup_runs")
@@ -125,7 +125,7 @@ def fill(path: Path, rows: int) -> None:
     store_shipped(client)
     if fresh:
         clock = Clock()
-        generate(client, rows)
+        generate(client, rows, tenants)
         stored = int(str(client.command("SELECT count() FROM ledger")))
         print(
             "generated   {:>13,} rows in {:.0f} s, {:.0f} s of CPU".format(stored, *clock.spent()), flush=True
@@ -138,7 +138,7 @@ def fill(path: Path, rows: int) -> None:
     client.close()
 
 
-def measure(path: Path, runs: int) -> None:
+def measure(path: Path, runs: int, tenants: int) -> None:
     """Reports of several tenants, each of which is met for the first time; the first in a process is cold."""
     client = connect(f"chdb://{path}")
     opened_mib = peak_mib()
@@ -146,7 +146,7 @@ def measure(path: Path, runs: int) -> None:
     walls, cpus = [], []
     for run in range(runs):
         clock = Clock()
-        report = make_report(client, f"tenant-{17 + run:04d}", period, datetime.now(UTC))
+        report = make_report(client, f"tenant-{(17 + run) % tenants:04d}", period, datetime.now(UTC))
         wall_s, cpu_s = clock.spent()
         walls.append(wall_s)
         cpus.append(cpu_s)
@@ -165,6 +165,7 @@ def main() -> None:
     """Generate, roll up, report, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rows", type=int, default=100_000_000)
+    parser.add_argument("--tenants", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--database", type=Path, help="kept; one that is there already is only measured")
     arguments = parser.parse_args()
@@ -172,7 +173,7 @@ def main() -> None:
         path = (arguments.database or Path(name)).resolve()
         # A process each: what one has cached or held is not the other's.
         for step, number in ((fill, arguments.rows), (measure, arguments.runs)):
-            process = get_context("spawn").Process(target=step, args=(path, number))
+            process = get_context("spawn").Process(target=step, args=(path, number, arguments.tenants))
             process.start()
             process.join()
             if process.exitcode:
