@@ -5,6 +5,7 @@ Writer and reader run the same checks, so that what one publishes the other acce
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -21,6 +22,9 @@ from schemas.varints import unzigzag
 
 __all__ = ["decode_energy", "encode_energy", "prepare_energy"]
 
+FEW_READINGS: Final = 64
+"""A node agent's frame has half a dozen: one by one they are judged in 2 µs, as arrays in 20."""
+
 Int64s = NDArray[np.int64]
 Certify = Callable[..., bool]
 
@@ -33,7 +37,10 @@ def encode_energy(frame: EnergyFrame) -> bytes:
     check_energy_head(frame)
     readings = stack_columns("reading", frame.reading_meter, frame.reading_time_ns, frame.reading_uj)
     checks.check_count("readings", readings.shape[1], limits.MAX_READINGS)
-    check_readings(readings, len(frame.meters), frame.end_ns)
+    columns: list[list[int]] = readings.tolist()
+    few = readings.shape[1] <= FEW_READINGS
+    if not (few and _plainly_sound(*columns, meters=len(frame.meters), end_ns=frame.end_ns)):
+        check_readings(readings, len(frame.meters), frame.end_ns)
     meter, times_ns, energies_uj = readings
     base_uj = _first_energies(meter, energies_uj, len(frame.meters))
     message = frames_v1_pb2.EnergyFrame(
@@ -59,7 +66,7 @@ def encode_energy(frame: EnergyFrame) -> bytes:
             )
             for m, base in zip(frame.meters, base_uj.tolist(), strict=True)
         ],
-        reading_meter=meter.tolist(),
+        reading_meter=columns[0],
         reading_offset_ns=(times_ns - frame.start_ns).tolist(),
         reading_uj=(energies_uj - base_uj[meter]).tolist(),
     )
@@ -113,6 +120,21 @@ def decode_energy(data: bytes) -> EnergyFrame:
     )
     check_energy_head(frame)
     return frame
+
+
+def _plainly_sound(
+    meter: list[int], times_ns: list[int], energies_uj: list[int], *, meters: int, end_ns: int
+) -> bool:
+    """Whether `check_readings` would find nothing; False may also mean that it would."""
+    last: list[tuple[int, int]] = [(-1, 0)] * meters
+    for place, time_ns, energy_uj in zip(meter, times_ns, energies_uj, strict=True):
+        if not (0 <= place < meters and 0 <= time_ns <= end_ns and 0 <= energy_uj <= limits.MAX_ENERGY_UJ):
+            return False
+        before_ns, before_uj = last[place]
+        if time_ns <= before_ns or energy_uj < before_uj:
+            return False
+        last[place] = time_ns, energy_uj
+    return True
 
 
 @functools.cache

@@ -73,15 +73,10 @@ class Publisher:
         producer = self._producer or self._start()
         if producer is None:
             return False
-        producer.poll(0)
+        self._spool.delete(self.settled())
         if self._fatal:
             self._restart()
             return False
-        if self._delivered:
-            self._spool.delete(self._delivered)
-            self.published += len(self._delivered)
-            self._took_s = time.monotonic()
-            self._delivered = []
         if self.in_flight < ON_THEIR_WAY and self._spool.messages > self.in_flight:
             waiting = self._spool.after(self._last_id, ON_THEIR_WAY - self.in_flight)
             # Signed as they leave: what waited on disk while the key was rotated bears the new one.
@@ -92,6 +87,16 @@ class Publisher:
             producer.poll(0)
         behind = self._spool.messages - len(self._delivered) > self.in_flight
         return behind and time.monotonic() - self._took_s < TAKING_S
+
+    def settled(self) -> list[int]:
+        """Ids of messages that Kafka has since the last call: the caller deletes them from the spool."""
+        if self._producer is not None:
+            self._producer.poll(0)
+        delivered, self._delivered = self._delivered, []
+        if delivered:
+            self.published += len(delivered)
+            self._took_s = time.monotonic()
+        return delivered
 
     def close(self, timeout_s: float) -> None:
         """Wait so long for what is in flight; the rest stays in the spool."""

@@ -6,7 +6,7 @@ the sequence numbers then show. What happens when it is full is `producers.agent
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -125,10 +125,17 @@ class Spool:
         row = self._db.execute("SELECT time_ns FROM messages ORDER BY id DESC LIMIT 1").fetchone()
         return None if row is None else int(row[0])
 
-    def put(self, messages: Sequence[Outgoing], facts: dict[str, Any] | None = None) -> None:
-        """Write messages and facts in one transaction: both are on disk when this returns, or neither."""
+    def put(
+        self,
+        messages: Sequence[Outgoing],
+        facts: Mapping[str, Any] | None = None,
+        *,
+        delivered: Sequence[int] = (),
+    ) -> None:
+        """Write messages and facts, and forget what Kafka has, in one transaction: all of it or nothing."""
         self._db.execute("BEGIN")
         try:
+            sizes = self._erase(delivered)
             self._db.executemany(
                 "INSERT INTO messages (topic, key, value, worth, stream, time_ns) VALUES (?, ?, ?, ?, ?, ?)",
                 [(m.topic, m.key, m.value, m.worth, m.stream, m.time_ns) for m in messages],
@@ -141,8 +148,8 @@ class Spool:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
-        self._bytes += sum(len(m.value) for m in messages)
-        self._count += len(messages)
+        self._bytes += sum(len(m.value) for m in messages) - sum(sizes)
+        self._count += len(messages) - len(sizes)
 
     def fact(self, name: str, default: Any = None) -> Any:
         """A fact put earlier, perhaps by an agent before this one."""
@@ -195,12 +202,17 @@ class Spool:
         """Close the database."""
         self._db.close()
 
-    def _delete(self, ids: list[int]) -> None:
+    def _delete(self, ids: Sequence[int]) -> None:
+        sizes = self._erase(ids)
+        self._bytes -= sum(sizes)
+        self._count -= len(sizes)
+
+    def _erase(self, ids: Sequence[int]) -> list[int]:
+        """Delete messages; returns their sizes, which the caller takes from the sums when that is certain."""
         if not ids:
-            return
-        sizes = self._db.execute(
+            return []
+        rows = self._db.execute(
             "DELETE FROM messages WHERE id IN (SELECT value FROM json_each(?)) RETURNING length(value)",
             (json.dumps(ids),),
-        ).fetchall()
-        self._bytes -= sum(size for (size,) in sizes)
-        self._count -= len(sizes)
+        )
+        return [size for (size,) in rows.fetchall()]

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from producers.agent.spool import Spool
+from producers.agent.spool import ON_THEIR_WAY, Spool
 from producers.hooks.contract import Admission, EngineFacts, Entry, Step
 from producers.hooks.recorder import Recorder
 from producers.hooks.settings import HookSettings
@@ -335,11 +335,17 @@ def test_a_full_spool_gives_up_rows_in_place_and_keeps_every_energy_frame(rig: R
     recorder = rig.engine("a", "GPU-0")
     noise = random.Random(5)
 
+    def small_ones_are_on_their_way() -> bool:
+        # What Kafka may have already is left as it is: were it large, nothing but energy frames would make room.
+        record(recorder, noise.randbytes(8).hex())
+        return len(rig.energy()) + len(rig.iterations()) > ON_THEIR_WAY
+
     def gave_up() -> bool:
         for _ in range(400):
             record(recorder, noise.randbytes(60).hex())
         return any(len(f.iteration_kind) and f.iteration_kind[0] == UNRECORDED for f in rig.iterations())
 
+    rig.wait_for(small_ones_are_on_their_way)
     rig.wait_for(gave_up)
     rig.stop()
     assert "spool full" in rig.log

@@ -92,3 +92,20 @@ def test_a_kill_at_any_moment_keeps_every_flush_whole(tmp_path: Path) -> None:
     assert spool.fact("n") >= told
     assert kept == [n for n in range(spool.fact("n") + 1) for _ in range(5)]
     spool.close()
+
+
+def test_what_kafka_has_goes_in_the_write_that_brings_what_is_new(spool: Spool) -> None:
+    spool.put([message(n) for n in range(3)])
+    before = spool.size_bytes
+    spool.put([message(3, size=400)], {"sequences": {"g": 1}}, delivered=[m.id for m in spool.after(0, 2)])
+    assert [m.key for m in spool.after(0, 10)] == ["k2", "k3"]
+    assert (spool.messages, spool.size_bytes) == (2, before - 1600 - 160)
+
+
+def test_a_write_that_fails_forgets_nothing(spool: Spool) -> None:
+    spool.put([message(n) for n in range(3)])
+    before = spool.size_bytes
+    with pytest.raises(TypeError):
+        spool.put([message(3)], {"unwritable": object()}, delivered=[m.id for m in spool.after(0, 2)])
+    assert [m.key for m in spool.after(0, 10)] == ["k0", "k1", "k2"]
+    assert (spool.messages, spool.size_bytes) == (3, before)

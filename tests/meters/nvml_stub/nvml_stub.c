@@ -3,9 +3,10 @@
  * NVML_STUB_SCRIPT names the file; it is read again when it changes, so a test can lose a GPU or reset a counter
  * while somebody measures. One line per GPU, of key=value words:
  *
- *   uuid=GPU-0 power_w=350 step_ms=100 zero_ms=0 counter=1 lost=0 scope=gpu pids=12,34 mig=MIG-0,MIG-1
+ *   uuid=GPU-0 power_w=350 step_ms=100 phase_ms=0 zero_ms=0 counter=1 lost=0 scope=gpu pids=12,34 mig=MIG-0,MIG-1
  *
- * The counter is power_w times the time since zero_ms (CLOCK_MONOTONIC, milliseconds), in steps of step_ms.
+ * The counter is power_w times the time since zero_ms (CLOCK_MONOTONIC, milliseconds), in steps of step_ms that happen
+ * phase_ms after its multiples.
  * counter=0 leaves only power; scope=module only the module's power; a line `init_error=9` makes nvmlInit fail.
  * A program that has loaded the library may also drive it with a clock of its own: see nvml_stub_drive.
  * What is not here raises FunctionNotFound in the binding, as an old driver would.
@@ -25,7 +26,7 @@ typedef struct {
     char slices[MAX_SLICES][WORD];
     int slice_count, counter, lost, module, pid_count;
     unsigned pids[MAX_PIDS];
-    long long power_w, step_ms, zero_ms;
+    long long power_w, step_ms, zero_ms, phase_ms;
 } Gpu;
 
 typedef struct { Gpu *gpu; int slice; } Device;
@@ -56,6 +57,7 @@ static void read_word(Gpu *gpu, const char *key, char *value) {
     else if (!strcmp(key, "power_w")) gpu->power_w = atoll(value);
     else if (!strcmp(key, "step_ms")) gpu->step_ms = atoll(value);
     else if (!strcmp(key, "zero_ms")) gpu->zero_ms = atoll(value);
+    else if (!strcmp(key, "phase_ms")) gpu->phase_ms = atoll(value);
     else if (!strcmp(key, "counter")) gpu->counter = atoi(value);
     else if (!strcmp(key, "lost")) gpu->lost = atoi(value);
     else if (!strcmp(key, "scope")) gpu->module = !strcmp(value, "module");
@@ -167,7 +169,7 @@ int nvmlDeviceGetTotalEnergyConsumption(Device *device, unsigned long long *ener
     if (!gpu->counter) return NOT_SUPPORTED;
     if (driven.on) { *energy_mj = driven.energy_mj; return SUCCESS; }
     long long at_ms = now_ms();
-    at_ms -= at_ms % gpu->step_ms;
+    at_ms -= (at_ms - gpu->phase_ms) % gpu->step_ms;
     *energy_mj = at_ms > gpu->zero_ms ? (unsigned long long)(gpu->power_w * (at_ms - gpu->zero_ms)) : 0;
     return SUCCESS;
 }
