@@ -2,9 +2,10 @@
 
     .cache/vllm-venv/bin/python benchmarks/hook.py      (or: make bench-hook)
 
-Counts CPU time of the whole process, so the hook's own thread (frames, encoding, socket) is in it. On and off
-alternate within one process, many times, because a shared machine drifts by more than the hook costs; the
-medians are compared. The latency percentiles are those of schedule() + update_from_output().
+CPU time, not wall time: of the engine's thread with the hook and without, in turns of a few iterations, because a
+shared machine drifts by more than the hook costs; and of the hook's own thread (frames, encoding, socket) over the
+whole run, though it has half the iterations to spread its frames over. The engine thread's part is the median of
+the pairs of turns, with that median's standard error; percentiles are of schedule() + update_from_output().
 """
 
 import importlib
@@ -13,6 +14,7 @@ import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 REQUESTS = 256
-ROUND = 300
-ROUNDS = 12
+TURN = 20
+"""Iterations between switching: a quarter of a frame on a fast machine."""
+PAIRS = 180
 ITERATION_MS = 30.0
 """A GPU's iteration at this batch size (Llama-3.1-8B on an H100), to which the cost is compared."""
 
@@ -47,25 +50,30 @@ def main() -> None:
 
     cpu: dict[bool, list[float]] = {True: [], False: []}
     latency: dict[bool, list[float]] = {True: [], False: []}
-    for number in range(2 * ROUNDS):
-        on = number % 2 == 0
+    own_before = own_cpu_s()
+    for number in range(2 * PAIRS):
+        # On first in one pair, off first in the next.
+        on = number % 4 in {0, 3}
         setattr(scheduler, plugin.TAP, tap if on else None)
-        # A round is about a second: two frames, so that each pays for its share of the encoding.
-        start = time.process_time()
-        for _ in range(ROUND):
-            latency[on].append(step(rig))
-        cpu[on].append((time.process_time() - start) / ROUND)
-    rows = REQUESTS
-    extra = statistics.median(a - b for a, b in zip(cpu[True], cpu[False], strict=True))
+        start = time.thread_time()
+        latency[on] += [step(rig) for _ in range(TURN)]
+        cpu[on].append((time.thread_time() - start) / TURN * 1e6)
+    own_us = (own_cpu_s() - own_before) / (PAIRS * TURN) * 1e6
+    pairs = [a - b for a, b in zip(cpu[True], cpu[False], strict=True)]
+    engine_us = statistics.median(pairs)
+    quarter, _, three_quarters = statistics.quantiles(pairs, n=4)
+    extra_us = engine_us + own_us
     print(
         json.dumps(
             {
-                "requests": rows,
-                "iterations": 2 * ROUNDS * ROUND,
-                "cpu_us_per_iteration_off": round(statistics.median(cpu[False]) * 1e6, 1),
-                "cpu_us_per_iteration_hook": round(extra * 1e6, 2),
-                "cpu_us_per_row_hook": round(extra * 1e6 / rows, 4),
-                "share_of_30_ms_iteration": round(extra * 1e3 / ITERATION_MS, 5),
+                "requests": REQUESTS,
+                "iterations": 2 * PAIRS * TURN,
+                "engine_thread_cpu_us_per_iteration_off": round(statistics.median(cpu[False]), 1),
+                "engine_thread_cpu_us_per_iteration_hook": round(engine_us, 2),
+                "standard_error_us": round(1.253 * (three_quarters - quarter) / 1.349 / PAIRS**0.5, 2),
+                "own_thread_cpu_us_per_iteration": round(own_us, 2),
+                "cpu_us_per_row_hook": round(extra_us / REQUESTS, 4),
+                "share_of_30_ms_iteration": round(extra_us / 1e3 / ITERATION_MS, 5),
                 "scheduler_p99_us_off": percentile(latency[False], 0.99),
                 "scheduler_p99_us_on": percentile(latency[True], 0.99),
                 "scheduler_p50_us_off": percentile(latency[False], 0.5),
@@ -75,6 +83,12 @@ def main() -> None:
             indent=2,
         )
     )
+
+
+def own_cpu_s() -> float:
+    """CPU seconds of the hook's thread so far, as the kernel accounts them."""
+    thread = next(each for each in threading.enumerate() if each.name == "wattledger-hook")
+    return int(Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()[0]) / 1e9
 
 
 def step(rig: Any) -> float:
