@@ -17,6 +17,7 @@ from typing import Any, Final
 import click
 from confluent_kafka import Consumer, TopicPartition
 
+from schemas.topics import TOPICS
 from streams.ledger import migrations
 from streams.ledger.books import read_books
 from streams.ledger.client import connect
@@ -56,7 +57,7 @@ def main() -> int:
         say("Kafka", f"{kafka.kind} at {kafka.bootstrap}")
         create_topics(kafka.bootstrap, partitions=4)
         begin_at_the_end(kafka.bootstrap, run.name)
-        begins = ends(kafka.bootstrap)
+        begins = ends(kafka.bootstrap, [topic.name for topic in TOPICS])
         options = ["--group", run.name, "--window", str(WINDOW_S)]
         child = stack.enter_context(
             worker(kafka=kafka.bootstrap, clickhouse=run.clickhouse, log=run.log, options=options)
@@ -94,11 +95,16 @@ def main() -> int:
         )
         child.ask_to_stop()
         child.process.wait()
-        found = planted_on(kafka.bootstrap, begins)
-        say(
-            "Privacy", found[0] if found else "no word and no token of any prompt is in any message, unpacked"
-        )
-    return answer(run, usage) or int(bool(found))
+        messages = messages_since(kafka.bootstrap, begins)
+    found = leaks(topic_layers(messages), PLANTED, [f"w{token}" for token in PLANTED])
+    clean = bool(messages) and not found
+    say(
+        "Privacy",
+        f"no word and no token of any prompt is in any of {len(messages)} messages, unpacked"
+        if clean
+        else (found or ["the broker gave no message to look at"])[0],
+    )
+    return answer(run, usage) or int(not clean)
 
 
 def start_agent(run: Run, stub: nvml_stub.NvmlStub, kafka: str) -> "subprocess.Popen[bytes]":
@@ -161,8 +167,8 @@ def answer(run: Run, usage: dict[str, Any]) -> int:
     return 0 if exact and books.closes else 1
 
 
-def planted_on(bootstrap: str, begins: Mapping[tuple[str, int], int]) -> list[str]:
-    """What the messages since `begins` hold of the words and token ids that the client asked with."""
+def messages_since(bootstrap: str, begins: Mapping[tuple[str, int], int]) -> list[tuple[bytes, bytes]]:
+    """Key and value of every message since `begins`."""
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": "demo-vllm", "enable.partition.eof": True}
     )
@@ -172,7 +178,7 @@ def planted_on(bootstrap: str, begins: Mapping[tuple[str, int], int]) -> list[st
         while (message := consumer.poll(20)) is not None and not message.error():
             messages.append((message.key() or b"", message.value() or b""))
     consumer.close()
-    return leaks(topic_layers(messages), PLANTED, [f"w{token}" for token in PLANTED])
+    return messages
 
 
 def say(what: str, line: str) -> None:

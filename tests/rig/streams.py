@@ -104,8 +104,8 @@ def sent_stream(
     return Stream(fleet, origin_ns, begins)
 
 
-def ends(bootstrap: str) -> dict[Position, int]:
-    """The present ends of the co-partitioned topics."""
+def ends(bootstrap: str, topics: Iterable[str] = CO_PARTITIONED) -> dict[Position, int]:
+    """The present ends of topics."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "tests-ends"})
     try:
         metadata = consumer.list_topics(timeout=20)
@@ -113,7 +113,7 @@ def ends(bootstrap: str) -> dict[Position, int]:
             (topic, partition): consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)[
                 1
             ]
-            for topic in CO_PARTITIONED
+            for topic in topics
             for partition in metadata.topics[topic].partitions
         }
     finally:
