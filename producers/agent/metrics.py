@@ -17,6 +17,7 @@ class Metrics:
         self.hooks_off = counter("wattledger_agent_hooks_off_total", registry)
         self.joined = counter("wattledger_agent_spool_joined_frames_total", registry)
         self.lost = counter("wattledger_agent_spool_lost_frames_total", registry)
+        self.disk_failing = gauge("wattledger_agent_spool_disk_failing", registry)
         self.engines = gauge("wattledger_agent_engines", registry)
         self.meter_up = gauge("wattledger_agent_meter_up", registry)
         self.claims = gauge("wattledger_agent_gpu_claims", registry)

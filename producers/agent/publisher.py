@@ -12,7 +12,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from producers.agent.spool import ON_THEIR_WAY, Spool, Waiting
+from producers.agent.spool import DISK_FAILS, ON_THEIR_WAY, Spool, Waiting
 from schemas.kafka_address import client_settings, servers_of
 from schemas.signatures import Headers, Sign, unsigned
 
@@ -73,7 +73,7 @@ class Publisher:
         producer = self._producer or self._start()
         if producer is None:
             return False
-        self._spool.delete(self.settled())
+        self._forget()
         if self._fatal:
             self._restart()
             return False
@@ -102,8 +102,16 @@ class Publisher:
         """Wait so long for what is in flight; the rest stays in the spool."""
         if self._producer is not None:
             self._producer.flush(timeout_s)
-            self._spool.delete(self._delivered)
-            self._delivered = []
+            self._forget()
+
+    def _forget(self) -> None:
+        """What Kafka has leaves the spool; later, where the disk takes nothing."""
+        delivered = self.settled()
+        try:
+            self._spool.delete(delivered)
+        except DISK_FAILS:
+            self.published -= len(delivered)
+            self._delivered = delivered + self._delivered
 
     def _send(self, producer: Producer, message: Waiting, headers: Headers) -> bool:
         def delivered(error: KafkaError | None, _: Message) -> None:
@@ -147,8 +155,7 @@ class Publisher:
         assert self._producer is not None
         self._producer.purge()
         self._producer.flush(1.0)
-        self._spool.delete(self._delivered)
-        self._delivered = []
+        self._forget()
         self._producer = None
         self._fatal = False
         self.in_flight = 0

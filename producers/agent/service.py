@@ -128,6 +128,7 @@ class Agent:
         self._cut()
         self._flush()
         self._publisher.pump()
+        self._outbox.close()
         self._publisher.close(5.0)
         self._reception.close()
         self._node.close()
@@ -173,7 +174,7 @@ class Agent:
         """Everything new to disk, then the acknowledgements."""
         known = {"moves": self._groups.moves, "engines": self._roster.kept()} if self._regrouped else {}
         self._regrouped = False
-        self._outbox.flush(
+        on_disk = self._outbox.flush(
             known
             | {
                 "epochs": {
@@ -186,7 +187,8 @@ class Agent:
             }
         )
         self._flushed_s = time.monotonic()
-        self._reception.acknowledge()
+        if on_disk:
+            self._reception.acknowledge()
         self._outbox.make_room()
 
     def _status(self) -> NodeStatus:

@@ -6,13 +6,14 @@ the sequence numbers then show. What happens when it is full is `producers.agent
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["ON_THEIR_WAY", "Outgoing", "Spool", "Stored", "Waiting", "Worth"]
+__all__ = ["DISK_FAILS", "ON_THEIR_WAY", "Outgoing", "Spool", "Stored", "Waiting", "Worth"]
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS messages (
@@ -28,6 +29,9 @@ ON_THEIR_WAY: Final = 128
 """The oldest messages, which Kafka may have although nobody told us: they are repeated as they are or not at all,
 never rewritten. The publisher hands over no more at once. Three seconds of eight engines: enough to keep the
 connection full, little to repeat after a crash."""
+
+DISK_FAILS: Final = (OSError, sqlite3.OperationalError)
+"""The disk is full, gone or read-only: time may mend it."""
 
 
 class Worth(IntEnum):
@@ -80,7 +84,7 @@ class Stored:
 
 
 class Spool:
-    """One agent's spool. One thread; OSError and sqlite3.Error mean that the disk fails."""
+    """One agent's spool. One thread. DISK_FAILS are raised by what writes, which then has written nothing."""
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +137,7 @@ class Spool:
         delivered: Sequence[int] = (),
     ) -> None:
         """Write messages and facts, and forget what Kafka has, in one transaction: all of it or nothing."""
-        self._db.execute("BEGIN")
-        try:
+        with self._transaction():
             sizes = self._erase(delivered)
             self._db.executemany(
                 "INSERT INTO messages (topic, key, value, worth, stream, time_ns) VALUES (?, ?, ?, ?, ?, ?)",
@@ -144,10 +147,6 @@ class Spool:
                 "INSERT INTO facts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 [(name, json.dumps(value)) for name, value in (facts or {}).items()],
             )
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
         self._bytes += sum(len(m.value) for m in messages) - sum(sizes)
         self._count += len(messages) - len(sizes)
 
@@ -162,6 +161,14 @@ class Spool:
             "SELECT id, topic, key, value FROM messages WHERE id > ? ORDER BY id LIMIT ?", (last_id, limit)
         )
         return [Waiting(*row) for row in rows]
+
+    def everything(self) -> list[Outgoing]:
+        """All that waits, as it was put or rewritten."""
+        rows = self._db.execute("SELECT topic, key, value, worth, stream, time_ns FROM messages ORDER BY id")
+        return [
+            Outgoing(topic, key, value, Worth(worth), stream, time_ns)
+            for topic, key, value, worth, stream, time_ns in rows
+        ]
 
     def delete(self, ids: Iterable[int]) -> None:
         """Forget messages that Kafka has."""
@@ -182,17 +189,13 @@ class Spool:
 
     def rewrite(self, stored: Sequence[Stored], value: bytes, worth: Worth) -> None:
         """Put one message in the place of several of a stream: the first one's."""
-        self._db.execute("BEGIN")
-        try:
-            self._delete([one.id for one in stored[1:]])
+        with self._transaction():
+            sizes = self._erase([one.id for one in stored[1:]])
             self._db.execute(
                 "UPDATE messages SET value = ?, worth = ? WHERE id = ?", (value, worth, stored[0].id)
             )
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-        self._bytes += len(value) - len(stored[0].value)
+        self._count -= len(sizes)
+        self._bytes += len(value) - len(stored[0].value) - sum(sizes)
 
     def shrink(self) -> None:
         """Give the file's unused pages back to the disk."""
@@ -201,6 +204,18 @@ class Spool:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of the block, or nothing. A disk may be full at the commit too; SQLite then may have rolled back."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def _delete(self, ids: Sequence[int]) -> None:
         sizes = self._erase(ids)

@@ -39,6 +39,9 @@ AGENT: Final = (
         "state",
     ),
     _gauge("rejected_connections", "connections", "turned away or cut off since the start"),
+    _gauge(
+        "spool_disk_failing", "1", "1 while the spool's disk takes nothing: frames wait in the agent's memory"
+    ),
     _gauge("spool_bytes", "bytes", "waiting for Kafka"),
     _gauge("spool_messages", "messages", "waiting for Kafka"),
     _gauge("spool_oldest_seconds", "seconds", "age of the oldest message that waits"),

@@ -1,12 +1,13 @@
 """A full spool, up to the books: joined frames book the same microjoules, rows given up are `unobserved`."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from producers.agent.overflow import Overflow, Room
+from producers.agent.reserve import Reserve
 from producers.agent.spool import ON_THEIR_WAY, Outgoing, Spool, Worth
 from producers.simulation.fleet import events
 from producers.simulation.publish import encode_event
@@ -66,6 +67,23 @@ def through_spool(path: Path, sent: Sequence[Sent], limit: int) -> tuple[list[Se
     return [(m.topic, m.key, m.value, 0) for m in waiting], rooms
 
 
+def through_memory(path: Path, sent: Sequence[Sent], limit: int) -> tuple[list[Sent], list[Room]]:
+    """The same where the disk took nothing all the while, and there was room on it again at the end."""
+    reserve, rooms = Reserve(limit), []
+    flushes: dict[int, list[Outgoing]] = defaultdict(list)
+    for topic, key, value, at_ns in sent:
+        message = Outgoing(topic, key, value, worth(topic), stream(topic, key, value), at_ns)
+        flushes[at_ns // FLUSH_NS].append(message)
+    for flush in flushes.values():
+        reserve.keep(flush, {}, ())
+        rooms.append(reserve.make_room())
+    spool = Spool(path, ROOMY)
+    assert reserve.empty_into(spool)
+    waiting = spool.after(0, 10**6)
+    spool.close()
+    return [(m.topic, m.key, m.value, 0) for m in waiting], rooms
+
+
 def booked(messages: Sequence[Sent]) -> list[Batch]:
     """Every batch that the worker's core books of what it is sent."""
     side = SideInputs()
@@ -113,12 +131,13 @@ def test_joined_frames_book_the_same_microjoules_to_the_same_requests(
     assert sorted(lines(booked(folded)), key=repr) == sorted(lines(booked(plain)), key=repr)
 
 
+@pytest.mark.parametrize("through", [through_spool, through_memory])
 def test_rows_that_are_given_up_are_unobserved_with_their_cause_and_every_book_closes(
-    tmp_path: Path, sent: list[Sent]
+    tmp_path: Path, sent: list[Sent], through: Callable[..., tuple[list[Sent], list[Room]]]
 ) -> None:
     energy = size([one for one in sent if one[0] != ITERATIONS])
     head = size(sent[:ON_THEIR_WAY])
-    folded, rooms = through_spool(tmp_path / "full.db", sent, energy + head + size(sent) // 20)
+    folded, rooms = through(tmp_path / "full.db", sent, energy + head + size(sent) // 20)
     lost = [one for room in rooms for one in room.lost]
     assert {one.worth for one in lost} == {Worth.DETAIL}
     given_up = [decode_iterations(value) for topic, _, value, _ in folded if topic == ITERATIONS]
