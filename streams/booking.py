@@ -7,7 +7,6 @@ whole microjoules are made once, by largest remainder over accounts and requests
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,18 +17,17 @@ from schemas.iterations import IterationFrame
 from schemas.side_inputs import EngineDescriptor
 from streams.assembly import EngineWindow, assemble
 from streams.attribution import apportion
-from streams.batch import AccountLine, Batch, RequestLines
+from streams.batch import Batch
 from streams.estimates import Estimate, estimate_of, estimated_uj
+from streams.lines import EnginePart, booked_lines, request_scale, weights_of
 from streams.meter_habits import late_share
 from streams.metering import MeterInterval, collect_readings, measure
-from streams.models import ModelInForce, model_in_force
+from streams.models import model_in_force
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules, WindowSplit, split_window
-from streams.timeline import IDLE, OVERHEAD, SERVING, Timeline, divide, lay_out
+from streams.timeline import IDLE, Timeline, divide, lay_out
 from streams.uncertainty.edges import edge_error
-from streams.uncertainty.loadings import share_loadings
 from streams.uncertainty.sensors import sensor
-from streams.uncertainty.sums import Z_90
 from streams.windows import ClosedWindow
 
 __all__ = ["book"]
@@ -39,15 +37,6 @@ TIER_ESTIMATED: Final = 2
 """No counter covers any part of the window: booked as the energy model expects, until the meter's data come."""
 TIER_UNMEASURED: Final = 0
 """The same, and nothing to estimate it by: nothing is booked until a reading after it is known."""
-
-
-@dataclass(frozen=True, slots=True)
-class _EnginePart:
-    """One engine process in the batch, and how its energy is split."""
-
-    window: EngineWindow
-    model: ModelInForce
-    split: WindowSplit
 
 
 def book(
@@ -78,10 +67,10 @@ def book(
     edges = edge_error(accelerators, sensor(_joined(one.gpu_model for one in descriptors)))
     if estimate is not None and (metered_uj := round(float(estimated_uj(timeline).sum()))):
         by_account_uj, edges = estimated_uj(timeline), estimate.relative_sd
-    weights = _weights(by_account_uj, parts)
+    weights = weights_of(by_account_uj, parts)
     energy_uj = apportion(weights, metered_uj)
     estimated = estimate is not None
-    accounts, requests = _lines(closed, parts, energy_uj, apportion(weights, host_uj), edges, estimated)
+    accounts, requests = booked_lines(closed, parts, energy_uj, apportion(weights, host_uj), edges, estimated)
     splits = [part.split for part in parts]
     zone, site = _place(closed, descriptors, side)
     return Batch(
@@ -106,7 +95,7 @@ def book(
         accounts=accounts,
         requests=requests,
         modelled_uj=round(1e6 * sum(split.modelled_j for split in splits)),
-        request_scale=_request_scale(weights, parts),
+        request_scale=request_scale(weights, parts),
         gap_ns=timeline.gap_ns,
         gap_causes=closed.gap_causes,
         busy_ns=timeline.busy_ns,
@@ -135,7 +124,7 @@ def book(
     )
 
 
-def _inputs(closed: ClosedWindow, parts: Sequence[_EnginePart], rules: SplitRules, estimated: bool) -> str:
+def _inputs(closed: ClosedWindow, parts: Sequence[EnginePart], rules: SplitRules, estimated: bool) -> str:
     frames = [held.frame for held in closed.iterations]
     metered = [held.frame for held in closed.energy]
     return inputs_digest(
@@ -164,13 +153,13 @@ def _engine_windows(closed: ClosedWindow) -> list[EngineWindow]:
 
 def _part(
     window: EngineWindow, side: SideInputs, rules: SplitRules, start_ns: int, end_ns: int, batch_seed: int
-) -> _EnginePart:
+) -> EnginePart:
     descriptor = side.engine(window.engine_id, start_ns)
     assert descriptor is not None, f"intake let {window.engine_id} through without a descriptor"
     model = model_in_force(descriptor, side, start_ns)
     average_s = sensor(descriptor.gpu_model).average_s
     owed = late_share(window.iteration_start_ns, window.iteration_end_ns, end_ns, average_s)
-    return _EnginePart(window, model, split_window(window, model, rules, batch_seed, owed=owed))
+    return EnginePart(window, model, split_window(window, model, rules, batch_seed, owed=owed))
 
 
 def _descriptors(
@@ -191,7 +180,7 @@ def _place(
     return side.place(closed.energy[0].frame.node_id) if closed.energy else ("", "")
 
 
-def _timeline(closed: ClosedWindow, parts: Sequence[_EnginePart], estimate: Estimate | None) -> Timeline:
+def _timeline(closed: ClosedWindow, parts: Sequence[EnginePart], estimate: Estimate | None) -> Timeline:
     idle_power_w = estimate.idle_power_w if estimate else 1.0
     none = np.zeros(0, np.int64)
     return lay_out(
@@ -231,91 +220,6 @@ def _unmetered_ns(closed: ClosedWindow, accelerators: Sequence[MeterInterval]) -
     named = {meter.meter_id for held in closed.energy for meter in held.frame.meters if meter.kind == "gpu"}
     covered_ns = sum(one.right.at_ns - one.left.at_ns for one in accelerators)
     return max(len(named), 1) * (closed.end_ns - closed.start_ns) - covered_ns
-
-
-def _weights(by_account_uj: NDArray[np.float64], parts: Sequence[_EnginePart]) -> NDArray[np.float64]:
-    """Microjoules, in float, of idle, gap, each load, each engine's overhead, then every request."""
-    overhead_j = np.asarray([part.split.overhead_j for part in parts])
-    dropped_j = np.asarray([part.split.dropped_j for part in parts])
-    serving = _scale(by_account_uj[SERVING], sum(part.split.serving_j for part in parts))
-    return np.concatenate(
-        [
-            by_account_uj[IDLE:],
-            overhead_j * _scale(by_account_uj[OVERHEAD], overhead_j.sum()) + dropped_j * serving,
-            *(part.split.request_j * serving for part in parts),
-        ]
-    )
-
-
-def _scale(measured_uj: float, modelled_j: float) -> float:
-    return measured_uj / modelled_j if modelled_j > 0 else 0.0
-
-
-def _lines(
-    closed: ClosedWindow,
-    parts: Sequence[_EnginePart],
-    energy_uj: NDArray[np.int64],
-    host_uj: NDArray[np.int64],
-    edges: float,
-    estimated: bool,
-) -> tuple[tuple[AccountLine, ...], tuple[RequestLines, ...]]:
-    """Name what `_weights` laid out in order."""
-    owners = [
-        ("idle", "", ""),
-        ("unobserved", "", ""),
-        *(("cold_start", engine_id, load_id) for load_id, engine_id, _, _ in closed.loads),
-        *(("overhead", part.window.engine_id, "") for part in parts),
-    ]
-    accounts = tuple(
-        AccountLine(account, engine_id, load_id, int(energy_uj[index]), int(host_uj[index]))
-        for index, (account, engine_id, load_id) in enumerate(owners)
-    )
-    requests, at = [], len(owners)
-    serving_j = sum(part.split.serving_j for part in parts)
-    for part in parts:
-        chosen = slice(at, at + len(part.split.request_j))
-        at = chosen.stop
-        requests.append(_request_lines(part, energy_uj[chosen], host_uj[chosen], serving_j, edges, estimated))
-    return accounts, tuple(requests)
-
-
-def _request_scale(weights: NDArray[np.float64], parts: Sequence[_EnginePart]) -> float:
-    """Microjoules per modelled joule of requests, before they become integers."""
-    requests = sum(len(part.split.request_j) for part in parts)
-    modelled_j = sum(float(part.split.request_j.sum()) for part in parts)
-    return _scale(float(weights[len(weights) - requests :].sum()), modelled_j)
-
-
-def _request_lines(
-    part: _EnginePart,
-    energy_uj: NDArray[np.int64],
-    host_uj: NDArray[np.int64],
-    serving_j: float,
-    edges: float,
-    estimated: bool,
-) -> RequestLines:
-    """One engine's requests with what they were booked, and how sure it is.
-
-    A meter fixes the sum, so that what the model's errors give to one request they take from another; an estimate
-    has no such anchor, and its errors move all requests alike.
-    """
-    split = part.split
-    scale_uj = _scale(float(energy_uj.sum()), float(split.request_j.sum())) * serving_j
-    loadings_uj = scale_uj * share_loadings(split.term_shares, split.spread, split.request_j, serving_j)
-    if estimated:
-        loadings_uj = 1e6 * split.term_shares @ split.spread
-    sampling_uj = split.sampling * energy_uj
-    variance = np.square(loadings_uj).sum(axis=1) + sampling_uj**2 + (edges * energy_uj) ** 2
-    return RequestLines(
-        window=part.window,
-        energy_uj=energy_uj,
-        host_uj=host_uj,
-        half_width_uj=np.ceil(Z_90 * np.sqrt(variance)).astype(np.int64),
-        model_loadings_uj=loadings_uj.astype(np.float32),
-        sampling_uj=np.ceil(sampling_uj).astype(np.int64),
-        term_shares=split.term_shares,
-        held_ns=split.held_ns,
-    )
 
 
 def _features(splits: Sequence[WindowSplit], timeline: Timeline) -> dict[str, float]:

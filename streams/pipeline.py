@@ -7,7 +7,6 @@ may the returned positions be committed. A crash anywhere repeats work, and neve
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 from schemas.errors import InvalidMessage, UnknownEngine
 from schemas.frames import decode_energy, decode_iterations
@@ -38,6 +37,7 @@ from streams.windows import (
     is_past_its_end,
     sees_sealed_edge,
 )
+from streams.work import Work
 
 __all__ = [
     "DeadLetter",
@@ -48,21 +48,6 @@ __all__ = [
     "SealedWindow",
     "Work",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one flush makes durable."""
-
-    windows: tuple[ClosedWindow, ...]
-    dead_letters: tuple[DeadLetter, ...]
-    late_frames: tuple[LateFrame, ...]
-    loads: tuple[Load, ...]
-    finished: tuple[tuple[str, int, int], ...]
-    """(topic, partition, offset) of messages that this flush deals with besides the windows' frames."""
-
-    def __bool__(self) -> bool:
-        return bool(self.windows or self.dead_letters or self.late_frames or self.finished)
 
 
 class Pipeline:
