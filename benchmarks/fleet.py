@@ -12,14 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from benchmarks.fleet_load import MEAN_BATCH, Load, frames, side_inputs
+from benchmarks import fleet_live
+from benchmarks.fleet_load import MEAN_BATCH, Load, frames, send, side_inputs
 from benchmarks.processes import cpu_seconds, descendants, peak_memory_mb
 from schemas.topics import ENERGY, ITERATIONS
 from streams.ledger import migrations
@@ -58,11 +58,20 @@ def main() -> None:
         found["consumer"] = _plain_consumer(kafka, starts, found["frames"])
         if not arguments.skip_naive:
             found["json"] = _child("benchmarks.naive_faust", kafka)
+        if arguments.latency_at:
+            engines = round(arguments.latency_at * _engines_per_core(found))
+            found["latency"] = fleet_live.latency(kafka, front, scratch, engines, arguments.seconds)
+            if arguments.outage_s:
+                found["outage"] = fleet_live.outage(kafka, front, scratch, engines, arguments.outage_s)
     if not arguments.skip_naive:
         found["permutations"] = _child("benchmarks.naive_permutations")
     _report(found)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2))
+
+
+def _engines_per_core(found: dict[str, Any]) -> float:
+    return float(found["engines"] * found["event_s"] / found["worker"]["cpu_s"])
 
 
 def _arguments() -> argparse.Namespace:
@@ -72,6 +81,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--engines", type=int, default=300, help="300")
     parser.add_argument("--seconds", type=float, default=60.0, help="of event time (60)")
     parser.add_argument("--skip-naive", action="store_true", help="without JSON records and permutations")
+    parser.add_argument(
+        "--latency-at",
+        type=float,
+        default=0.0,
+        help="then events' ages at this part of that load, in real time",
+    )
+    parser.add_argument(
+        "--outage-s", type=float, default=0.0, help="and the same load after so long an outage"
+    )
     parser.add_argument("--json", type=Path, help="also write every figure here")
     return parser.parse_args()
 
@@ -87,25 +105,14 @@ def _publish(kafka: str, load: Load, origin_ns: int) -> dict[str, Any]:
             "log_level": 0,
         }
     )
-    _send(producer, side_inputs(load, origin_ns))
+    send(producer, side_inputs(load, origin_ns))
     count = size = 0
     for _, messages in frames(load, origin_ns):
-        _send(producer, messages)
+        send(producer, messages)
         count += len(messages)
         size += sum(len(value) for _, _, value in messages)
     assert producer.flush(60) == 0
     return {"frames": count, "wire_bytes": size}
-
-
-def _send(producer: Producer, messages: Iterable[tuple[str, bytes, bytes]]) -> None:
-    for topic, key, value in messages:
-        while True:
-            try:
-                producer.produce(topic, value, key)
-                break
-            except BufferError:
-                producer.poll(0.1)
-    producer.poll(0)
 
 
 def _worker(kafka: str, front: Front, scratch: Path, load: Load, origin_ns: int) -> dict[str, float]:
@@ -118,8 +125,8 @@ def _worker(kafka: str, front: Front, scratch: Path, load: Load, origin_ns: int)
     end_s = (origin_ns / 1e9 + load.seconds - WAIT_S) // WINDOW_S * WINDOW_S
     options = ["--group", database]
     with worker(kafka=kafka, clickhouse=front.dsn(database), log=log, options=options) as child:
-        while child.progress() is None:
-            time.sleep(0.05)
+        while not ((found := child.progress()) and found.ready):
+            time.sleep(0.02)
         for pid in descendants(child.process.pid):
             os.sched_setaffinity(pid, {0})
         before_s, began = cpu_seconds(child.process.pid), time.monotonic()
@@ -193,6 +200,10 @@ def _report(found: dict[str, Any]) -> None:
         f"{ledger['ledger_bytes'] / ledger['requests']:.0f} B a request, "
         f"{ledger['ledger_bytes'] / rows:.3f} B a request-iteration"
     )
+    for name in ("latency", "outage"):
+        if name in found:
+            print(f"\n{name}, at {found[name]['engines'] / _engines_per_core(found):.0%} of that load:")
+            fleet_live.report(found[name])
 
 
 _WHOLE: Final = (

@@ -5,10 +5,12 @@ three of twenty are mixtures of experts with 64, three of twenty run 176 request
 Every class has a published energy model with a knee, so that chunks and large batches need the hinge's shares.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
+
+from confluent_kafka import Producer
 
 from producers.simulation.fleet import FRAME_US, FleetEvent, events
 from producers.simulation.publish import encode_event
@@ -19,7 +21,7 @@ from schemas.side_input_codec import encode_engine, encode_model
 from schemas.side_inputs import EngineDescriptor, ModelVersion
 from schemas.topics import ENGINES, MODELS
 
-__all__ = ["KINDS", "MEAN_BATCH", "Kind", "Load", "Message", "frames", "side_inputs"]
+__all__ = ["KINDS", "MEAN_BATCH", "Kind", "Load", "Message", "frames", "send", "side_inputs"]
 
 Message = tuple[str, bytes, bytes]
 """(topic, key, value)."""
@@ -146,6 +148,18 @@ def frames(load: Load, origin_ns: int) -> Iterator[tuple[int, list[Message]]]:
             found.append(_encoded(_renamed_energy(energy, load, engine, origin_ns)))
             found.append(_encoded(_renamed(iterations, load, engine, origin_ns)))
         yield end_ns, found
+
+
+def send(producer: Producer, messages: Iterable[Message]) -> None:
+    """Hand them to the producer, waiting where its queue is full."""
+    for topic, key, value in messages:
+        while True:
+            try:
+                producer.produce(topic, value, key)
+                break
+            except BufferError:
+                producer.poll(0.1)
+    producer.poll(0)
 
 
 def _renamed(frame: IterationFrame, load: Load, engine: int, origin_ns: int) -> IterationFrame:

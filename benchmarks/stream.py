@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from clickhouse_connect.driver.client import Client
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.processes import cpu_seconds, descendants, peak_memory_mb
@@ -170,12 +171,25 @@ def _latency(kafka: Broker, front: Front, scratch: Path, fleet: Fleet, repeat: i
         published = publish(fleet, kafka.bootstrap, speed=1.0)
         wait_until_sealed(child, len(fleet.groups), _last_window_s(published), lambda _: None)
     client = connect(front.dsn(database))
+    first_s, ages = stored_ages_s(client)
+    client.close()
+    return {
+        "first_s": first_s,
+        "median_s": float(np.median(ages)),
+        "p99_s": float(np.quantile(ages, 0.99)),
+        "worst_s": float(max(ages)),
+    }
+
+
+def stored_ages_s(client: Client) -> tuple[float, list[float]]:
+    """How far behind its end the first window was stored, and how old events were when they were, in seconds.
+
+    Events are uniform over their window: a hundred of each. A worker that has just started is behind by what its
+    start took, once: the first windows are not among the ages.
+    """
     rows = client.query(
         "SELECT start_ns, end_ns, toUnixTimestamp64Milli(stored_at) FROM batches ORDER BY start_ns"
     ).result_rows
-    client.close()
-    # Events are uniform over their window: a hundred of each. A worker that has just started is behind by what
-    # its start took, once: reported apart.
     warm_ns = rows[0][0] + WARM_UP_NS
     ages = [
         stored_ms / 1e3 - (start_ns + (end_ns - start_ns) * (k + 0.5) / 100) / 1e9
@@ -183,12 +197,7 @@ def _latency(kafka: Broker, front: Front, scratch: Path, fleet: Fleet, repeat: i
         for k in range(100)
         if start_ns >= warm_ns
     ]
-    return {
-        "first_s": rows[0][2] / 1e3 - rows[0][1] / 1e9,
-        "median_s": float(np.median(ages)),
-        "p99_s": float(np.quantile(ages, 0.99)),
-        "worst_s": float(max(ages)),
-    }
+    return rows[0][2] / 1e3 - rows[0][1] / 1e9, ages
 
 
 def _last_window_s(published: Published) -> float:
