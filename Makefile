@@ -105,11 +105,14 @@ bench-attribution: setup  ## accuracy and speed of the split beside other estima
 bench-receipts: setup  ## what signing and checking a receipt cost, beside the signature alone (20 s)
 	@tools/uv run --frozen --all-extras python -m benchmarks.receipts
 
-bench-answers: setup  ## a 30-day report of one tenant of 1,000 over 100 million ledger rows (10 min, 12 GB of disk)
+bench-answers: setup  ## a 30-day report of one tenant of 1,000 over 100 million ledger rows (30 min, 8 GB of disk)
 	@tools/uv run --frozen --all-extras python -m benchmarks.report --rows 100000000
 
 bench-export: setup  ## memory of an export of 100,000 and of a million requests (3 min)
 	@tools/uv run --frozen --all-extras python -m benchmarks.export
+
+bench-page: setup  ## how long the demo's pages take to answer (2 min)
+	@tools/uv run --frozen --all-extras python -m benchmarks.page
 
 bench-uncertainty: setup  ## coverage of 90 % intervals on 1,200 simulated fleets (10 min)
 	@OPENBLAS_NUM_THREADS=1 tools/uv run --frozen --all-extras python -m benchmarks.uncertainty
