@@ -15,16 +15,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from producers import wire
 from producers.clock import UnixClock
-from producers.hooks.contract import Admission, EngineFacts, Step
+from producers.hooks.contract import EngineFacts, Step
 from producers.hooks.link import AgentLink
+from producers.hooks.loads import Loads
 from producers.hooks.settings import HookSettings
 from producers.hooks.spans import FrameHead, SpanRecorder
 from schemas.frames import encode_iterations
-from schemas.side_inputs import Load
 
 __all__ = ["Pass", "Recorder"]
 
@@ -57,7 +58,7 @@ called in order of start, on the recorder's thread."""
 
 
 class Recorder:
-    """One engine's recorder. `open`, `close`, `load_*` are the engine thread's; the rest is this object's
+    """One engine's recorder. `open`, `close` and `loads` are the engine thread's; the rest is this object's
     own.
 
     `translate` turns payloads into steps; `held_from` tells the instant from which the next pass may still be
@@ -86,14 +87,11 @@ class Recorder:
         self._spans = SpanRecorder()
         self._sequence = 0
         self._lost = 0
-        self._load_id = ""
-        self._adapter_loads: dict[str, str] = {}
-        self._loads: dict[str, Load] = {}
-        self._load_events: deque[Load] = deque()
         self._off_reason = ""
         self._stop = threading.Event()
         self._patience_s = LAST_FRAME_S
         self.engine_id = settings.engine_id(facts.name)
+        self.loads = Loads(self.engine_id, self.incarnation, lambda: whole_us(self.clock.now()))
         hello = wire.Hello(wire.PROTOCOL, self.incarnation, start_ns, self.engine_id, facts)
         self._link = AgentLink(settings.socket, hello, max_bytes=settings.buffer_bytes)
         self._thread = threading.Thread(target=self._run, name="wattledger-hook", daemon=True)
@@ -119,7 +117,7 @@ class Recorder:
             self.lose(1)
             return None
         # Queued before it is stamped, so that a frame being cut meanwhile knows that it started later.
-        opened = Pass(self._load_id)
+        opened = Pass(self.loads.current)
         self._passes.append(opened)
         opened.start_ns = self.clock.now()
         return opened
@@ -139,7 +137,7 @@ class Recorder:
         if len(self._passes) >= self._settings.max_passes:
             self.lose(1)
             return
-        told = Pass(self._load_id)
+        told = Pass(self.loads.current)
         told.start_ns, told.payload = start_ns, payload
         told.end_ns = end_ns
         self._passes.append(told)
@@ -151,35 +149,6 @@ class Recorder:
     def cancel(self, opened: Pass) -> None:
         """What was opened never became a pass."""
         opened.end_ns = opened.start_ns
-
-    def load_started(self, kind: str, what: str) -> str:
-        """A model load, wake-up or adapter load begins; returns its id."""
-        load_id = f"{self.incarnation}-{len(self._loads)}"
-        load = Load(load_id, kind, "", self.engine_id, self.incarnation, whole_us(self.clock.now()), 0, what)
-        self._loads[load_id] = load
-        self._load_events.append(load)
-        return load_id
-
-    def load_ended(self, load_id: str) -> None:
-        """The load is over: requests admitted from now on are counted under it."""
-        begun = self._loads[load_id]
-        end_ns = max(whole_us(self.clock.now()), begun.start_ns + US)
-        ended = Load(
-            load_id, begun.kind, "", begun.engine_id, begun.incarnation, begun.start_ns, end_ns, begun.what
-        )
-        self._loads[load_id] = ended
-        self._load_events.append(ended)
-        if begun.kind == "adapter_load":
-            self._adapter_loads[begun.what] = load_id
-        else:
-            self._load_id = load_id
-
-    def unloaded(self, what: str) -> None:
-        """A model went to sleep, or an adapter was removed: nobody is admitted under its load any more."""
-        load_id, now_ns = f"{self.incarnation}-{len(self._loads)}", whole_us(self.clock.now())
-        gone = Load(load_id, "unload", "", self.engine_id, self.incarnation, now_ns, now_ns + US, what)
-        self._loads[load_id] = gone
-        self._load_events.append(gone)
 
     def switch_off(self, reason: str, error: BaseException | None = None) -> None:
         """Stop recording for good, with one log line; safe from any thread, never raises."""
@@ -225,15 +194,15 @@ class Recorder:
 
     def cut(self) -> None:
         """Close the frame that ends now and hand it to the link."""
-        while self._load_events:
-            self._link.announce(self._load_events.popleft())
+        for load in self.loads.take():
+            self._link.announce(load)
         self.clock.follow()
         # Read before the queue is drained: what is queued later starts later.
         end_ns = whole_us(self.clock.now())
         done = self._drain(end_ns)
         for finished in done:
             step = self._translate(finished.payload, *whole(finished.start_ns, finished.end_ns))
-            self._spans.add(step, self._load_of(finished))
+            self._spans.add(step, partial(self.loads.of, current=finished.load_id))
         starts = [running.start_ns for running in self._open_passes if running.start_ns]
         held = self._held_from()
         if held is not None:
@@ -275,12 +244,6 @@ class Recorder:
         if len(self._open_passes) > self._settings.max_passes:
             raise RuntimeError(f"{len(self._open_passes)} iterations have begun and not ended")
         return [each for each in opened[:done] if each.payload is not None]
-
-    def _load_of(self, finished: Pass) -> Callable[[Admission], str]:
-        def load_of(admission: Admission) -> str:
-            return self._adapter_loads.get(admission.adapter) or finished.load_id
-
-        return load_of
 
     def _abandon(self) -> None:
         """In a forked child: this recorder is the parent's."""

@@ -134,7 +134,7 @@ class Taps:
         """The engine's executor is about to load the model."""
         if id(config) not in self._loading:
             tap = self.make(config)
-            load_id = tap.recorder.load_started("model_load", config.model_config.model)
+            load_id = tap.recorder.loads.started("model_load", config.model_config.model)
             self._loading[id(config)] = (tap, load_id)
 
     def end_load(self, config: Any) -> VllmTap:
@@ -142,7 +142,7 @@ class Taps:
         tap, load_id = self._loading.pop(id(config), (None, ""))
         if tap is None:
             return self.make(config)
-        tap.recorder.load_ended(load_id)
+        tap.recorder.loads.ended(load_id)
         return tap
 
     def make(self, config: Any) -> VllmTap:
@@ -263,7 +263,7 @@ def unload_after(original: Callable[..., Any], self: Any, *args: Any, **kwargs: 
         return original(self, *args, **kwargs)
     finally:
         if tap is not None:
-            guarded(tap.recorder.unloaded, self.vllm_config.model_config.model)
+            guarded(tap.recorder.loads.unloaded, self.vllm_config.model_config.model)
 
 
 def load_during(kind: str, original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -274,12 +274,12 @@ def load_during(kind: str, original: Callable[..., Any], self: Any, *args: Any, 
     what = self.vllm_config.model_config.model
     if kind == "adapter_load" and args:
         what = getattr(args[0], "lora_name", what)
-    load_id = guarded(tap.recorder.load_started, kind, what)
+    load_id = guarded(tap.recorder.loads.started, kind, what)
     try:
         return original(self, *args, **kwargs)
     finally:
         if load_id is not None:
-            guarded(tap.recorder.load_ended, load_id)
+            guarded(tap.recorder.loads.ended, load_id)
 
 
 def adapter_added(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -304,4 +304,4 @@ def adapter_removed(original: Callable[..., Any], self: Any, *args: Any, **kwarg
 def tell_unloaded(tap: VllmTap, executor: Any) -> None:
     """Tell of adapters that were loaded and that the workers hold no more: removed, or driven out by others."""
     for gone in sorted(tap.adapters.keys() - executor.list_loras()):
-        tap.recorder.unloaded(tap.adapters.pop(gone))
+        tap.recorder.loads.unloaded(tap.adapters.pop(gone))

@@ -278,9 +278,9 @@ def test_a_lost_gpu_does_not_stop_the_others(rig: Rig) -> None:
 def test_loads_are_published_once_and_shown_while_they_run(rig: Rig) -> None:
     rig.start()
     recorder = rig.engine("a", "GPU-0")
-    load_id = recorder.load_started("wake_up", "tiny")
+    load_id = recorder.loads.started("wake_up", "tiny")
     rig.wait_for(lambda: any(f.loads and f.loads[0].end_ns == 0 for f in rig.energy()))
-    recorder.load_ended(load_id)
+    recorder.loads.ended(load_id)
     rig.wait_for(rig.loads)
     shown = len(rig.energy())
     rig.wait_for(lambda: len(rig.energy()) > shown + 1)

@@ -172,8 +172,8 @@ def test_loads_reach_an_agent_that_came_late_and_count_their_requests(tmp_path: 
     path = tmp_path / "later.sock"
     recorder = Recorder(FACTS, step, settings(path))
     recorder.start()
-    load_id = recorder.load_started("model_load", "tiny")
-    recorder.load_ended(load_id)
+    load_id = recorder.loads.started("model_load", "tiny")
+    recorder.loads.ended(load_id)
     record(recorder, "a")
     record(recorder, "b")
     agent = FakeAgent(path)
@@ -191,9 +191,9 @@ def test_an_adapters_requests_are_counted_under_its_own_load(agent: FakeAgent) -
         return Step(start_ns, end_ns, {payload: 1}, 1, {payload: entry}, emitted=None)
 
     recorder = Recorder(FACTS, adapted, settings(agent.path))
-    recorder.load_ended(recorder.load_started("model_load", "tiny"))
-    adapter = recorder.load_started("adapter_load", "sql")
-    recorder.load_ended(adapter)
+    recorder.loads.ended(recorder.loads.started("model_load", "tiny"))
+    adapter = recorder.loads.started("adapter_load", "sql")
+    recorder.loads.ended(adapter)
     recorder.start()
     record(recorder, "a")
     agent.wait_for(lambda: clients(agent) == ["a"])
