@@ -86,6 +86,13 @@ class SideReader:
         self._consumer.assign(
             [TopicPartition(topic, partition, self._next[topic, partition]) for topic, partition in ends]
         )
+        try:
+            self._read_to(ends)
+        finally:
+            # While it fetches, the broker holds its fetch back for more, and its other questions wait behind that.
+            self._consumer.unassign()
+
+    def _read_to(self, ends: Mapping[tuple[str, int], int]) -> None:
         waiting = {key for key, end in ends.items() if self._next[key] < end}
         deadline = time.monotonic() + _TIMEOUT_S
         while waiting:
