@@ -90,7 +90,7 @@ fuzz: setup  ## a million mutated frames against the decoders (about five minute
 bench-frames: setup  ## size and speed of the frame codecs beside the obvious alternatives
 	@tools/uv run --frozen --all-extras python -m benchmarks.frames
 
-bench-hook:  ## what the vLLM hook costs per row in the real scheduler, and in a server's inter-token latency (5 min)
+bench-hook:  ## what the vLLM hook costs per row in the real scheduler, and in a server's inter-token latency (8 min)
 	@tools/vllm-env
 	@.cache/vllm-venv/bin/python benchmarks/hook.py
 	@.cache/vllm-venv/bin/python benchmarks/hook_latency.py
