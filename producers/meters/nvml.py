@@ -195,7 +195,7 @@ class NvmlMeter:
     def _counter(self) -> Reading:
         energy_uj = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle) * 1000
         time_ns = self._clock()
-        # Twenty times a second per GPU: an epoch is only thought about when there can be a new one.
+        # Several times a second per GPU: an epoch is only thought about when there can be a new one.
         if energy_uj < self._latest_uj or not self._identity.epoch:
             self._epoch = epoch_of(self.epoch, self._boot, energy_uj)
             self._identity = self._identified("counter", self._epoch.name)
