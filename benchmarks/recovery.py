@@ -170,6 +170,11 @@ def main() -> None:
     """Run, print a table, and write the figures as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=3, help="per setting; 0 for the rolling restart alone")
+    parser.add_argument(
+        "--faust-kills",
+        type=int,
+        help="of Faust's defaults, two minutes each; as many as --kills if not given",
+    )
     parser.add_argument("--out", type=Path, help="write the figures here as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="wattledger-recovery-") as scratch, ExitStack() as stack:
@@ -187,7 +192,15 @@ def main() -> None:
         found = [
             kill_and_recover(site, settings, chosen, number)
             for number in range(options.kills)
-            for settings, chosen in (("wattledger", OURS), ("faust-defaults", FAUST))
+            for settings, chosen, kills in (
+                ("wattledger", OURS, options.kills),
+                (
+                    "faust-defaults",
+                    FAUST,
+                    options.kills if options.faust_kills is None else options.faust_kills,
+                ),
+            )
+            if number < kills
         ]
         _print_kills(found)
         moves = rolling_restart(site)
