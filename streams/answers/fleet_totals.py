@@ -26,7 +26,7 @@ def fleet_totals(
     is rolled up into one that is not counts its prompt in both.
     """
     if rolled is None:
-        rolled = rolled_spans(client, "report_runs", period, as_of)
+        rolled = rolled_spans(client, period, as_of).reports
     answers = []
     if rolled:
         asked = rolled.parameters | {"as_of": as_of}

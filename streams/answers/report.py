@@ -88,8 +88,8 @@ def make_report(
     moment = _moment(as_of)
     asked = {"tenant": tenant, "as_of": moment}
     known = find_tenant(client, tenant)
-    rolled = rolled_spans(client, "report_runs", period, moment)
-    left = rolled.left_of(period)
+    hours = rolled_spans(client, period, moment)
+    rolled, left = hours.reports, hours.reports.left_of(period)
     rows = read_rows(client, asked, rolled, left)
     moved = {
         kind: (energy, host)
@@ -117,7 +117,7 @@ def make_report(
         certainty=tenant_certainty(client, asked, rolled, left, period.parameters["to_ms"])
         if len(rows)
         else None,
-        carbon=tenant_carbon(client, tenant, period, moment),
+        carbon=tenant_carbon(client, tenant, period, moment, hours.carbon),
         price_per_kwh=_price(priced),
         currency=priced.currency if priced else "",
         output_weight=output_weight,

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from streams.answers import report_carbon_queries as queries
 from streams.answers.periods import Period
-from streams.answers.report_rollups import rolled_spans
 from streams.answers.spans import HOUR_MS, Spans
 from streams.carbon.grams import Grams, Held, edges_ns, value
 from streams.carbon.in_force import Factors
@@ -60,10 +59,10 @@ class Carbon:
     """How near to its time and place the intensity is: live, recent, last_week, annual, country."""
 
 
-def tenant_carbon(client: "Client", tenant: str, period: Period, as_of: str) -> Carbon | None:
+def tenant_carbon(client: "Client", tenant: str, period: Period, as_of: str, rolled: Spans) -> Carbon | None:
     """Of a tenant's requests and of what was moved to it: its part of a load's grams, or of an idle hour's.
 
-    None where no carbon intensity is on record at all.
+    rolled: the hours of `period` that carbon rollups hold. None where no carbon intensity is on record at all.
     """
     if not client.command("SELECT count() FROM grid_intensity"):
         return None
@@ -72,7 +71,7 @@ def tenant_carbon(client: "Client", tenant: str, period: Period, as_of: str) -> 
     loads, hours = (
         [load_id for kind, load_id, _ in moved if (kind == IDLE_HOURS) == idle] for idle in (False, True)
     )
-    rolled = _steady(client, period, asked | {"owners": [tenant, *([""] if hours else [])]})
+    rolled = _steady(client, rolled, asked | {"owners": [tenant, *([""] if hours else [])]})
     left = rolled.left_of(period)
     own, others = [], []
     for spans, requests, idle in (
@@ -99,9 +98,8 @@ def fleet_carbon(client: "Client", parameters: dict[str, Any]) -> Carbon | None:
     return _carbon(table, known, np.zeros((5, 0)), [])
 
 
-def _steady(client: "Client", period: Period, asked: dict[str, Any]) -> Spans:
-    """The rolled-up hours of `period` in which no factor of the places in question changes inside a slot."""
-    rolled = rolled_spans(client, "carbon_runs", period, asked["as_of"])
+def _steady(client: "Client", rolled: Spans, asked: dict[str, Any]) -> Spans:
+    """The hours of `rolled` in which no factor of the places in question changes inside a slot."""
     if not rolled:
         return rolled
     places = client.query(queries.PLACES, parameters=asked | rolled.parameters).result_rows

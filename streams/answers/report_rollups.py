@@ -6,8 +6,9 @@ batch of the hour was stored between the two. Every other hour is read from the 
 depends on when, or whether, the job ran.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from streams.answers.periods import Period
 from streams.answers.report_queries import AS_OF, IN_PERIOD
@@ -17,7 +18,7 @@ from streams.answers.spans import HOUR_MS, Spans
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-__all__ = ["REPORTS", "roll_up_reports", "rolled_spans"]
+__all__ = ["REPORTS", "Rolled", "roll_up_reports", "rolled_spans"]
 
 IN_HOURS: Final = "toInt64(toUnixTimestamp(hour)) IN {hours_s:Array(Int64)}"
 # Requests of the hour before the first are read too where it matters which came from there.
@@ -101,22 +102,37 @@ GROUP BY hour_s, model
 
 REPORTS: Final = Rollup(runs="report_runs", writes=(REQUESTS, CERTAINTY, MODELS))
 
-HOURS: Final = """
-SELECT toUnixTimestamp64Milli(run.hour)
-FROM (
-    SELECT hour, max(as_of) AS until
+RUNS: Final = """
+    SELECT '{runs}' AS runs, hour, max(as_of) AS until
     FROM {runs}
     WHERE as_of <= {as_of} AND hour >= fromUnixTimestamp64Milli({{from_ms:Int64}}, 'UTC')
         AND hour + INTERVAL 1 HOUR <= fromUnixTimestamp64Milli({{to_ms:Int64}}, 'UTC')
     GROUP BY hour
+"""
+HOURS: Final = f"""
+SELECT run.runs, toUnixTimestamp64Milli(run.hour)
+FROM (
+    {RUNS.format(runs="report_runs", as_of=AS_OF)}
+    UNION ALL
+    {RUNS.format(runs="carbon_runs", as_of=AS_OF)}
 ) AS run
 LEFT JOIN (
     SELECT toStartOfHour(event_time) AS hour, max(stored_at) AS newest
-    FROM batches WHERE {in_period} AND stored_at <= {as_of} GROUP BY hour
+    FROM batches WHERE {IN_PERIOD} AND stored_at <= {AS_OF} GROUP BY hour
 ) AS batch ON toDateTime(run.hour, 'UTC') = batch.hour
 WHERE batch.newest <= run.until
-ORDER BY run.hour
-"""
+ORDER BY run.runs, run.hour
+"""  # noqa: S608 - constants of this module
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """Whole hours of a period that rollups hold as a cut-off knows them."""
+
+    reports: Spans
+    """By `roll_up_reports`."""
+    carbon: Spans
+    """By `streams.carbon.rollups.roll_up_carbon`."""
 
 
 def roll_up_reports(client: "Client", as_of: datetime) -> tuple[RolledUp, ...]:
@@ -124,9 +140,11 @@ def roll_up_reports(client: "Client", as_of: datetime) -> tuple[RolledUp, ...]:
     return roll_up(client, as_of, REPORTS)
 
 
-def rolled_spans(client: "Client", runs: str, period: Period, as_of: str) -> Spans:
-    """The whole hours of `period` that a rollup, remembered in the table `runs`, holds as `as_of` knows them."""
-    query = HOURS.format(runs=runs, as_of=AS_OF, in_period=IN_PERIOD)
-    asked: dict[str, Any] = period.parameters | {"as_of": as_of}
-    rows = client.query(query, parameters=asked).result_rows
-    return Spans.merged((hour_ms, hour_ms + HOUR_MS) for (hour_ms,) in rows)
+def rolled_spans(client: "Client", period: Period, as_of: str) -> Rolled:
+    """What rollups hold of `period` as `as_of` knows it."""
+    rows = client.query(HOURS, parameters=period.parameters | {"as_of": as_of}).result_rows
+    reports, carbon = (
+        Spans.merged((hour_ms, hour_ms + HOUR_MS) for name, hour_ms in rows if name == runs)
+        for runs in ("report_runs", "carbon_runs")
+    )
+    return Rolled(reports, carbon)

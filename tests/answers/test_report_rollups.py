@@ -94,9 +94,8 @@ def roll_up(client: "Client") -> int:
 
 def is_rolled(client: "Client", as_of: datetime) -> bool:
     moment = as_of.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    return bool(rolled_spans(client, "report_runs", HOUR, moment)) and bool(
-        rolled_spans(client, "carbon_runs", HOUR, moment)
-    )
+    hours = rolled_spans(client, HOUR, moment)
+    return bool(hours.reports) and bool(hours.carbon)
 
 
 def test_a_report_is_the_same_from_rollups_as_from_rows(database: "Client") -> None:
