@@ -19,6 +19,8 @@ __all__ = ["TopicRanges", "merged"]
 _TIMEOUT_S: Final = 10.0
 _AT_ONCE: Final = 500
 """Messages per call of the client."""
+_HOLES_S: Final = 0.2
+"""A range with holes in it has fewer messages than offsets."""
 NEAR: Final = 200
 """Ranges closer than this are read as one: a new fetch costs more than the messages between."""
 
@@ -47,6 +49,8 @@ class TopicRanges:
                 if first < low or last >= high:
                     return None
                 found += self._range(topic, partition, first, last, key)
+                # While it fetches on, the broker's answers to other questions wait behind that.
+                self._consumer.unassign()
         except KafkaException as error:
             raise BrokerUnavailable(
                 f"topics could not be read again on {self._bootstrap}: {error.args[0].str()}; "
@@ -63,7 +67,8 @@ class TopicRanges:
         deadline = time.monotonic() + _TIMEOUT_S
         at = first
         while at <= last:
-            for record in self._consumer.consume(_AT_ONCE, timeout=1.0):
+            # It waits until it has as many as it is asked for, or for so long.
+            for record in self._consumer.consume(min(_AT_ONCE, last - at + 1), timeout=_HOLES_S):
                 if record.error() is not None:
                     raise KafkaException(record.error())
                 deadline = time.monotonic() + _TIMEOUT_S
