@@ -32,12 +32,14 @@ from wattledger.topics_admin import create_topics
 
 PARTITIONS: Final = 6
 WINDOW_S, WAIT_S = 5.0, 0.5
+TAIL_S: Final = 1.0
+"""Events beyond the last window, without which it would not close and its booking not be counted."""
 
 
 def main() -> None:
     """Run and print."""
     arguments = _arguments()
-    load = Load(arguments.engines, arguments.seconds, f"fleet-{time.time_ns() // 10**9}")
+    load = Load(arguments.engines, arguments.seconds + TAIL_S, f"fleet-{time.time_ns() // 10**9}")
     found: dict[str, Any] = {
         "engines": load.engines,
         "event_s": load.seconds,
