@@ -5,6 +5,8 @@ restarts says it has nothing, and the others' words may be older than the presen
 of one of two moved all partitions. Our workers keep nothing between assignments, so history is worth nothing.
 """
 
+from collections.abc import Collection
+
 from aiokafka.cluster import ClusterMetadata
 from faust.assignor.client_assignment import ClientAssignment, ClientMetadata
 from faust.assignor.partition_assignor import (
@@ -13,7 +15,10 @@ from faust.assignor.partition_assignor import (
     PartitionAssignor,
 )
 
-__all__ = ["AssignorByName"]
+from schemas.errors import WattledgerError
+from schemas.topics import ENERGY, ITERATIONS
+
+__all__ = ["AssignorByName", "must_be_co_partitioned"]
 
 
 class AssignorByName(PartitionAssignor):
@@ -38,3 +43,14 @@ class AssignorByName(PartitionAssignor):
     ) -> MemberAssignmentMapping:
         """Faust's own, in an order that does not depend on who joined when."""
         return super()._perform_assignment(cluster, dict(sorted(member_metadata.items())))
+
+
+def must_be_co_partitioned(assigned: Collection[tuple[str, int]]) -> None:
+    """Raise WattledgerError unless of both frame topics the same partitions are among these."""
+    iterations = {partition for topic, partition in assigned if topic == ITERATIONS}
+    energy = {partition for topic, partition in assigned if topic == ENERGY}
+    if iterations != energy:
+        raise WattledgerError(
+            f"partitions of {ITERATIONS} {sorted(iterations)} and {ENERGY} {sorted(energy)} differ: "
+            "give both topics the same number of partitions"
+        )

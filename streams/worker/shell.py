@@ -7,9 +7,7 @@ nobody's input ends the process at once (`os._exit`): a clean shutdown would com
 
 import asyncio
 import logging
-import os
 import time
-import traceback
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -21,15 +19,16 @@ from schemas.errors import (
     DatabaseUnavailable,
     UnknownEngine,
     UntrustedMessage,
-    WattledgerError,
 )
 from schemas.topics import ENERGY, ITERATIONS
 from streams.messages import Message
 from streams.pipeline import Pipeline
 from streams.side_inputs import SideInputs
 from streams.trust import Check, trust_all
+from streams.worker.assignor import must_be_co_partitioned
 from streams.worker.commits import Commits
 from streams.worker.durable import Durable
+from streams.worker.exits import die
 from streams.worker.frontier import FrontierReader
 from streams.worker.health import Health
 from streams.worker.jobs import Jobs, Scope
@@ -41,11 +40,6 @@ from streams.worker.side_reader import SideReader
 __all__ = ["Shell"]
 
 log = logging.getLogger(__name__)
-
-EXIT_BUG: Final = 70
-"""Exit status of an internal error (sysexits: EX_SOFTWARE): restart me, what is not durable was not committed."""
-EXIT_REFUSED: Final = 2
-"""Exit status where the message says what a user must do."""
 
 RETRY_S: Final = 1.0
 """How often a broker or database that is away is asked again."""
@@ -121,7 +115,7 @@ class Shell:
             self._gate.clear()
             self._consumer = consumer
             self._assigned = frozenset(p for p in assigned if p[0] in (ITERATIONS, ENERGY))
-            _must_be_co_partitioned(self._assigned)
+            must_be_co_partitioned(self._assigned)
             partitions = sorted({partition for _, partition in self._assigned})
             async with self._flushing:  # what an earlier assignment still writes belongs to the frontier
                 frontier = await self._until_it_answers(self._frontier.read, partitions)
@@ -138,7 +132,7 @@ class Shell:
                 len(frontier.sealed_until_ns),
             )
         except Exception as error:  # noqa: BLE001 - Faust would carry on with an unread frontier
-            _die(error)
+            die(error)
 
     async def receive(self, event: Any) -> None:
         """Take one Faust event in, a fetch; waits while the gate is closed, memory is full, or its topic leads."""
@@ -157,7 +151,7 @@ class Shell:
             self._received += taken
             self._metrics.messages.labels(fetch.topic).inc(taken)
         except Exception as error:  # noqa: BLE001 - Faust acks an event whose agent raises
-            _die(error)
+            die(error)
 
     async def _take(self, record: Any, is_current: Callable[[], bool]) -> bool:
         """Take one record in; False where it belongs to an assignment that has ended."""
@@ -240,7 +234,7 @@ class Shell:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - nothing may be acked after a failed flush
-            _die(error)
+            die(error)
 
     async def _flush(self) -> bool:
         async with self._flushing:
@@ -332,27 +326,3 @@ class Shell:
 
     async def _on_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
-
-
-def _must_be_co_partitioned(assigned: Collection[Position]) -> None:
-    iterations = {partition for topic, partition in assigned if topic == ITERATIONS}
-    energy = {partition for topic, partition in assigned if topic == ENERGY}
-    if iterations != energy:
-        raise WattledgerError(
-            f"partitions of {ITERATIONS} {sorted(iterations)} and {ENERGY} {sorted(energy)} differ: "
-            "give both topics the same number of partitions"
-        )
-
-
-def _die(error: BaseException) -> None:
-    """End the process without a clean shutdown: what is not durable must not be committed."""
-    if isinstance(error, WattledgerError):
-        log.critical("%s", error)
-        status = EXIT_REFUSED
-    else:
-        log.critical(
-            "internal error, nothing more is committed\n%s", "".join(traceback.format_exception(error))
-        )
-        status = EXIT_BUG
-    logging.shutdown()
-    os._exit(status)
