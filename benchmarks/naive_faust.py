@@ -75,6 +75,7 @@ def _read(kafka: str, directory: str) -> None:
 
     app.agent(topic)(book)
     worker = faust.Worker(app, loglevel="ERROR", quiet=True, redirect_stdouts=False)
+    worker.spinner = None  # its escape sequences would stand before the figure
     logging.getLogger("faust").setLevel(logging.ERROR)
     worker.execute_from_commandline()
 
