@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "repair": ("wattledger.commands.repair", "restate what came late, from the topics"),
     "sql": ("wattledger.commands.sql", "ask the ledger anything, without being able to change it"),
     "report": ("wattledger.commands.report", "what one tenant drew; statements that never change"),
+    "rollup": ("wattledger.commands.rollup", "add closed hours up, so that long periods are quick"),
     "export": ("wattledger.commands.export", "figures for OTLP, Prometheus, SCI, GHG; rows by the million"),
     "receipt": ("wattledger.commands.receipt", "one request's energy, signed, with its lineage"),
     "verify": ("wattledger.commands.verify", "check a receipt offline, and compute it again"),

@@ -20,5 +20,5 @@ unwanted = ["chdb", "fastapi", "uvicorn", "pynvml"]
 found = [name for name in unwanted if importlib.util.find_spec(name)]
 assert not found, f"these have no business in this image: {found}"
 PYTHON
-for command in worker topics migrate factors repair dead-letters books tenants; do "$target/bin/wattledger" "$command" --help >/dev/null; done
+for command in worker topics migrate factors repair rollup dead-letters books tenants; do "$target/bin/wattledger" "$command" --help >/dev/null; done
 "$target/bin/python" -m pip uninstall --quiet --yes pip

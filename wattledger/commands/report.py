@@ -14,13 +14,10 @@ from schemas.errors import DataError
 from streams.answers.fleet_totals import fleet_totals
 from streams.answers.focus import focus_rows
 from streams.answers.periods import Period, covered
-from streams.answers.report import SETTLED_AFTER, Report, make_report
+from streams.answers.report import Report, make_report
 from streams.answers.report_files import as_csv, as_json, as_parquet, write_csv
 from streams.answers.report_page import as_html, as_pdf
-from streams.answers.report_rollups import roll_up_reports
-from streams.answers.rollups import roll_up
 from streams.answers.statements import find_statement, issue_statement, statements
-from streams.carbon.rollups import roll_up_carbon
 from streams.ledger.client import connect
 from streams.ledger.migrations import require_current
 from wattledger import settings
@@ -51,12 +48,6 @@ BINARY: Final = ("pdf", "parquet")
 @click.option("--number", help="Give out statement NUMBER again (html or json), byte for byte.")
 @click.option("--list", "list_", is_flag=True, help="List the tenant's statements.")
 @click.option(
-    "--roll-up",
-    "roll_hours_up",
-    is_flag=True,
-    help="First roll closed hours up, which makes long periods quick.",
-)
-@click.option(
     "--no-sandbox", is_flag=True, help="PDF: start Chromium without its sandbox (as root in a container)."
 )
 def command(
@@ -70,7 +61,6 @@ def command(
     statement: bool,
     number: str | None,
     list_: bool,
-    roll_hours_up: bool,
     no_sandbox: bool,
 ) -> None:
     """Report what TENANT drew in a period: per model, per hour, with intervals, cold starts and prices.
@@ -96,8 +86,6 @@ def command(
         elif list_:
             content = _listed(client, tenant)
         else:
-            if roll_hours_up:
-                _roll_up(client)
             period = _period(client, start, end)
             if statement:
                 content = _issue(client, tenant, period, chosen)
@@ -165,12 +153,6 @@ def _listed(client: "Client", tenant: str) -> bytes:
         for one in statements(client, tenant)
     ]  # fmt: skip
     return ("\n".join(lines) + "\n" if lines else "").encode()
-
-
-def _roll_up(client: "Client") -> None:
-    until = datetime.now(UTC) - SETTLED_AFTER
-    done = [len(job(client, until)) for job in (roll_up, roll_up_reports, roll_up_carbon)]
-    click.echo(f"rolled up {done[0]} hours, {done[1]} for reports, {done[2]} for carbon", err=True)
 
 
 def _write(content: bytes, out: Path | None, output_format: str) -> None:
