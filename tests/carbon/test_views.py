@@ -58,6 +58,7 @@ def test_carbon_end_to_end(filled: "Client") -> None:
     """One ledger for all of these, since filling it takes longer than asking."""
     the_ladder_in_sql_is_the_one_in_python(filled)
     both_boundaries_and_both_methods_stand_side_by_side(filled)
+    water_is_the_sites_for_cooling_and_the_grids_for_what_it_generates(filled)
     embodied_carbon_is_charged_for_all_of_the_time_once(filled)
     transfers_move_grams_that_sum_to_zero(filled)
     factors_bring_their_own_uncertainty(filled)
@@ -93,6 +94,32 @@ def both_boundaries_and_both_methods_stand_side_by_side(client: "Client") -> Non
         assert location == pytest.approx((energy + host) / 3.6e12 * pue * g_per_kwh)
         assert market == location
         assert market_rung == f"location:{rung}"
+
+
+def water_is_the_sites_for_cooling_and_the_grids_for_what_it_generates(client: "Client") -> None:
+    """A site publishes its own water at half time, and Germany's grid is known better than what ships."""
+    half_ns = ORIGIN_NS + MINUTE_NS // 2
+    published = [
+        Factor("wue", "berlin", half_ns, 0.25, 1.0, "site meter", "", "2026", 5),
+        Factor("grid_water", "DE", ORIGIN_NS - DAY_NS, 3.0, 1.0, "a study", "", "2026", 5),
+    ]
+    store_factors(client, [], published)
+    at_plants = {one.scope: one.value for one in shipped_factors() if one.kind == "grid_water"} | {"DE": 3.0}
+    rows = client.query(
+        "SELECT site, zone, toUnixTimestamp64Milli(event_time) * 1000000, energy_uj + host_uj, pue, site_water_l, "
+        f"grid_water_l FROM ledger_carbon_between({PERIOD})"
+    ).result_rows
+    for site, zone, at_ns, energy_uj, pue, on_site, at_the_plant in rows:
+        wue = 0.25 if site == "berlin" and at_ns >= half_ns else 1.8
+        country = zone.split("-")[0]
+        assert on_site == pytest.approx(energy_uj / 3.6e12 * wue)
+        assert at_the_plant == pytest.approx(
+            energy_uj / 3.6e12 * pue * at_plants.get(country, at_plants["default"])
+        )
+    assert {(row[0] == "berlin", row[2] >= half_ns) for row in rows} == {
+        (berlin, late) for berlin in (True, False) for late in (True, False)
+    }
+    assert len({row[1] for row in rows}) > 1
 
 
 def embodied_carbon_is_charged_for_all_of_the_time_once(client: "Client") -> None:
