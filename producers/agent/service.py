@@ -34,9 +34,8 @@ log: Final = logging.getLogger(__name__)
 
 SLOW_S: Final = 10.0
 """Between looks at what changes seldom: processes, claims, spool."""
-LONGEST_SLEEP_S: Final = 0.12
-"""How long an engine may wait for its welcome, and a meter that has no step near for its reading; no divisor of
-100 ms, the usual period of counters, lest every wake-up falls on some GPU's step."""
+LONGEST_SLEEP_S: Final = 0.5
+"""How long an engine may wait for its welcome. Its frames wait for the flush, and that hears what has come."""
 STALLED_S: Final = 60.0
 """Without a flush for so long, where one is due each half second, it hangs: in the driver or on its disk."""
 PUMP_S: Final = 0.5
