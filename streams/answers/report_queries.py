@@ -58,14 +58,8 @@ COEFFICIENTS: Final = """(
     FROM energy_models GROUP BY engine_class, model_version
 )"""
 
-# The tenant's rows come by the ledger's sorting key, and only the batches that they name are looked up: the
-# manifest's latest revision, as `batches_as_of` finds it. One row per request, model and hour.
-REQUESTS: Final = f"""
-SELECT
-    line.model AS model,
-    toInt64(toUnixTimestamp(toStartOfHour(line.event_time))) AS hour,
-    cityHash64(line.engine_id, line.incarnation, line.ordinal) AS request,
-    max(line.prompt_tokens) AS prompt,
+# Of a request, from its rows or from their sums.
+SUMMED: Final = """max(line.prompt_tokens) AS prompt,
     max(line.cached_tokens) AS cached,
     sum(line.prefill_tokens) AS prefill,
     sum(line.decode_tokens) AS decode,
@@ -73,7 +67,16 @@ SELECT
     sum(line.energy_uj) AS uj,
     sum(line.half_width_uj) AS half_width,
     sum(line.host_uj) AS host,
-    sum(line.held_ns) AS held,
+    sum(line.held_ns) AS held,"""
+
+# The tenant's rows come by the ledger's sorting key, and only the batches that they name are looked up: the
+# manifest's latest revision, as `batches_as_of` finds it. One row per request, model and hour.
+REQUESTS: Final = f"""
+SELECT
+    line.model AS model,
+    toInt64(toUnixTimestamp(toStartOfHour(line.event_time))) AS hour,
+    cityHash64(line.engine_id, line.incarnation, line.ordinal) AS request,
+    {SUMMED}
     min(batch.tier) AS tier,
     arrayStringConcat(arraySort(groupUniqArray(batch.method)), ' ') AS methods,
     arrayStringConcat(arraySort(groupUniqArray(batch.model_version)), ' ') AS versions,
@@ -103,15 +106,7 @@ SELECT
     line.model AS model,
     toInt64(toUnixTimestamp64Milli(line.hour) / 1000) AS hour,
     line.request AS request,
-    max(line.prompt_tokens) AS prompt,
-    max(line.cached_tokens) AS cached,
-    sum(line.prefill_tokens) AS prefill,
-    sum(line.decode_tokens) AS decode,
-    sum(line.emitted_tokens) AS emitted,
-    sum(line.energy_uj) AS uj,
-    sum(line.half_width_uj) AS half_width,
-    sum(line.host_uj) AS host,
-    sum(line.held_ns) AS held,
+    {SUMMED}
     min(line.tier) AS tier,
     arrayStringConcat(arraySort(groupUniqArrayArray(line.methods)), ' ') AS methods,
     arrayStringConcat(arraySort(groupUniqArray(line.model_version)), ' ') AS versions,
