@@ -96,7 +96,7 @@ bench-hook:  ## what the vLLM hook costs per row in the real scheduler, and in a
 	@.cache/vllm-venv/bin/python benchmarks/hook_latency.py
 
 bench-agent: setup  ## what the node agent costs at 8 GPUs and 400 iterations/s, against a real Kafka (2 min)
-	@tools/uv run --frozen --all-extras python benchmarks/agent.py
+	@tools/uv run --frozen --all-extras python -m benchmarks.agent
 
 bench-attribution: setup  ## accuracy and speed of the split beside other estimators; writes docs/attribution.md
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 tools/uv run --frozen --all-extras --group bench \

@@ -1,7 +1,7 @@
 """What the node agent costs: 8 GPUs, 8 engines at 50 iterations/s with 64 requests each, against a real
 Kafka.
 
-    uv run benchmarks/agent.py [--seconds 60] [--speed 1]      (or: make bench-agent)
+    python -m benchmarks.agent [--seconds 60] [--speed 1]      (or: make bench-agent)
 
 The agent runs as a process of its own on a stub libnvidia-ml.so.1 (the real binding above it), whose counters step
 each at an instant of its own, which costs more wake-ups than steps at once; engines are fed by this process through
@@ -22,13 +22,10 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from producers import wire  # noqa: E402 - after the path is set
-from producers.hooks.contract import Admission, EngineFacts, Entry, Step  # noqa: E402
-from producers.hooks.spans import FrameHead, SpanRecorder  # noqa: E402
-from schemas.frames import encode_iterations  # noqa: E402
+from producers import wire
+from producers.hooks.contract import Admission, EngineFacts, Entry, Step
+from producers.hooks.spans import FrameHead, SpanRecorder
+from schemas.frames import encode_iterations
 
 GPUS = 8
 REQUESTS = 64
