@@ -25,8 +25,13 @@ __all__ = ["decode_energy", "encode_energy", "prepare_energy"]
 FEW_READINGS: Final = 64
 """A node agent's frame has half a dozen: one by one they are judged in 2 µs, as arrays in 20."""
 
+NAMES_KEPT: Final = 8192
+MOST_NAMES_BYTES: Final = 4096
+"""Texts of so many groups are kept, each of at most so many bytes (16 GPUs have 2 kB): 32 MiB if somebody tries. A
+worker's core is meant for 1,000 engines; with more groups than are kept all their texts are read at every frame."""
+
 Int64s = NDArray[np.int64]
-Certify = Callable[..., bool]
+Certify = Callable[[bytes], tuple[bool, int, int, int, int, NDArray[np.int32], Int64s, NDArray[np.uint8]]]
 
 
 def encode_energy(frame: EnergyFrame) -> bytes:
@@ -80,46 +85,8 @@ def decode_energy(data: bytes) -> EnergyFrame:
     together; no input makes it raise anything else, or allocate more than limits.py allows.
     """
     payload = unpack(ENERGY, data)
-    try:
-        message = columns_v1_pb2.EnergyFrame.FromString(payload)
-    except DecodeError as error:
-        raise MalformedMessage(f"payload: not an EnergyFrame ({error})") from error
-    if message.schema_version != VERSION:
-        version = message.schema_version
-        raise MalformedMessage(f"schema_version: the header says {VERSION}, the payload {version}")
-    checks.check_count("readings", message.readings, limits.MAX_READINGS)
-    checks.check_count("meters", len(message.meters), limits.MAX_METERS)
-    checks.check_count("engines", len(message.engines), limits.MAX_ENGINES)
-    checks.check_count("loads", len(message.loads), limits.MAX_ENGINES)
-    start_ns = message.start_ns
-    end_ns = start_ns + message.end_offset_ns
-    watermark_ns = start_ns + message.watermark_offset_ns
-    checks.check_period(start_ns, end_ns, watermark_ns)
-    base_uj = [meter.base_uj for meter in message.meters]
-    for place, base in enumerate(base_uj):
-        checks.check_integer(f"meters[{place}].base_uj", base, 0, limits.MAX_ENERGY_UJ)
-    columns = [getattr(message, name) for name in READING_FIELDS]
-    bases = np.array(base_uj, np.int64)
-    readings = _certified(columns, message.readings, start_ns, end_ns, bases)
-    if readings is None:
-        readings = _checked(columns, message.readings, start_ns, end_ns, bases)
-    frame = EnergyFrame(
-        group_id=message.group_id,
-        node_id=message.node_id,
-        incarnation=message.incarnation,
-        sequence=message.sequence,
-        start_ns=start_ns,
-        end_ns=end_ns,
-        watermark_ns=watermark_ns,
-        engines=tuple(message.engines),
-        loads=tuple(ActiveLoad(e.load_id, e.engine_id, e.start_ns, e.end_ns) for e in message.loads),
-        meters=tuple(Meter(m.meter_id, m.kind, m.epoch, m.scope, m.source) for m in message.meters),
-        reading_meter=readings[0].astype(np.int32),
-        reading_time_ns=readings[1],
-        reading_uj=readings[2],
-    )
-    check_energy_head(frame)
-    return frame
+    frame = _certified(payload)
+    return _checked(payload) if frame is None else frame
 
 
 def _plainly_sound(
@@ -141,27 +108,88 @@ def _plainly_sound(
 def _certify() -> Certify | None:
     """The compiled decoder, where Numba is installed."""
     try:
-        from schemas.energy_certificate import certify_readings
+        from schemas.energy_certificate import certify_energy
     except ImportError:
         return None
-    return certify_readings
+    return certify_energy
 
 
-def _certified(
-    columns: Sequence[bytes], count: int, start_ns: int, end_ns: int, base_uj: Int64s
-) -> Int64s | None:
-    """Readings `(3, count)` if they are plainly sound."""
+def _certified(payload: bytes) -> EnergyFrame | None:
+    """The frame, if it is plainly sound; raises MalformedMessage for texts that are not, as `_checked` does."""
     certify = _certify()
-    data = b"".join(columns)
-    if certify is None or len(data) < 3 * count:
-        return None  # claims without bytes behind them: nothing is made as long as they say
-    readings = np.empty((3, count), np.int64)
-    sizes = np.array(list(map(len, columns)), np.int64)
-    sound = certify(np.frombuffer(data, np.uint8), sizes, start_ns, end_ns, base_uj, readings)
-    return readings if sound else None
+    if certify is None:
+        return None
+    sound, sequence, start_ns, end_ns, watermark_ns, meter, readings, names = certify(payload)
+    if not sound:
+        return None
+    named = _named(names.tobytes()) if len(names) <= MOST_NAMES_BYTES else _checked(names.tobytes())
+    return EnergyFrame(
+        group_id=named.group_id,
+        node_id=named.node_id,
+        incarnation=named.incarnation,
+        sequence=sequence,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        watermark_ns=watermark_ns,
+        engines=named.engines,
+        loads=named.loads,
+        meters=named.meters,
+        reading_meter=meter,
+        reading_time_ns=readings[0],
+        reading_uj=readings[1],
+    )
 
 
-def _checked(columns: Sequence[bytes], count: int, start_ns: int, end_ns: int, base_uj: Int64s) -> Int64s:
+@functools.lru_cache(NAMES_KEPT)
+def _named(payload: bytes) -> EnergyFrame:
+    """The frame in a payload that holds texts and no numbers: frames of one node share what it holds."""
+    return _checked(payload)
+
+
+def _checked(payload: bytes) -> EnergyFrame:
+    """The frame; raises MalformedMessage for whatever does not hold together."""
+    try:
+        message = columns_v1_pb2.EnergyFrame.FromString(payload)
+    except DecodeError as error:
+        raise MalformedMessage(f"payload: not an EnergyFrame ({error})") from error
+    if message.schema_version != VERSION:
+        version = message.schema_version
+        raise MalformedMessage(f"schema_version: the header says {VERSION}, the payload {version}")
+    checks.check_count("readings", message.readings, limits.MAX_READINGS)
+    checks.check_count("meters", len(message.meters), limits.MAX_METERS)
+    checks.check_count("engines", len(message.engines), limits.MAX_ENGINES)
+    checks.check_count("loads", len(message.loads), limits.MAX_ENGINES)
+    start_ns = message.start_ns
+    end_ns = start_ns + message.end_offset_ns
+    watermark_ns = start_ns + message.watermark_offset_ns
+    checks.check_period(start_ns, end_ns, watermark_ns)
+    base_uj = [meter.base_uj for meter in message.meters]
+    for place, base in enumerate(base_uj):
+        checks.check_integer(f"meters[{place}].base_uj", base, 0, limits.MAX_ENERGY_UJ)
+    columns = [getattr(message, name) for name in READING_FIELDS]
+    readings = _checked_readings(columns, message.readings, start_ns, end_ns, np.array(base_uj, np.int64))
+    frame = EnergyFrame(
+        group_id=message.group_id,
+        node_id=message.node_id,
+        incarnation=message.incarnation,
+        sequence=message.sequence,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        watermark_ns=watermark_ns,
+        engines=tuple(message.engines),
+        loads=tuple(ActiveLoad(e.load_id, e.engine_id, e.start_ns, e.end_ns) for e in message.loads),
+        meters=tuple(Meter(m.meter_id, m.kind, m.epoch, m.scope, m.source) for m in message.meters),
+        reading_meter=readings[0].astype(np.int32),
+        reading_time_ns=readings[1],
+        reading_uj=readings[2],
+    )
+    check_energy_head(frame)
+    return frame
+
+
+def _checked_readings(
+    columns: Sequence[bytes], count: int, start_ns: int, end_ns: int, base_uj: Int64s
+) -> Int64s:
     """Readings `(3, count)`; raises MalformedMessage for whatever does not hold together."""
     (readings,) = decode_blocks((READING_FIELDS,), columns, (count,))
     checks.check_block(READING_FIELDS[:1], readings[:1], (base_uj.size - 1,))
@@ -174,7 +202,7 @@ def _checked(columns: Sequence[bytes], count: int, start_ns: int, end_ns: int, b
 
 def prepare_energy() -> None:
     """Load the compiled decoder now and not at the first frame."""
-    _certified([b"", b"", b""], 0, 0, 0, np.zeros(0, np.int64))
+    _certified(b"")
 
 
 def _first_energies(meter: Int64s, energies_uj: Int64s, meters: int) -> Int64s:

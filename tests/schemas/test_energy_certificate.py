@@ -1,5 +1,6 @@
 """Energy frames are decoded alike by the compiled way and by the way of arrays, and refused alike."""
 
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 from schemas import energy_codec
-from schemas.energy import EnergyFrame
-from schemas.envelope import ENERGY
+from schemas.energy import EnergyFrame, Meter
+from schemas.envelope import ENERGY, pack
 from schemas.errors import InvalidMessage
 from schemas.frames import decode_energy, encode_energy
 from tests.samples import energy_frame
@@ -51,6 +52,42 @@ def test_every_mutant_ends_the_same_both_ways():
 
 def test_ordinary_frames_are_certified():
     """Otherwise the fast way would be there for nothing."""
+    frame = energy_frame()
+    decode_energy(encode_energy(frame))
     with mock.patch.object(energy_codec, "_checked", side_effect=AssertionError):
-        frame = energy_frame()
         assert meaning(decode_energy(encode_energy(frame))) == meaning(frame)
+
+
+def test_frames_of_one_node_share_what_texts_name():
+    first = energy_frame()
+    one, other = (decode_energy(encode_energy(replace(first, sequence=number))) for number in (1, 2))
+    assert one.meters is other.meters
+    assert one.engines is other.engines
+
+
+def test_frames_with_more_names_than_are_kept_mean_the_same():
+    """Ids of 512 characters: four meters have more bytes of names than any frame that is remembered."""
+    meters = tuple(Meter("x" * 508 + f"{n:04}", "gpu", "e" * 512, "gpu", "counter") for n in range(4))
+    frame = replace(energy_frame(), meters=meters)
+    held = energy_codec._named.cache_info().currsize
+    assert meaning(decode_energy(encode_energy(frame))) == meaning(frame)
+    assert energy_codec._named.cache_info().currsize == held
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\x08\x01\x12\x01a\x12\x01b\x1a\x01n\x22\x01i",  # a field twice: the last counts
+        b"\x12\x01a\x08\x01\x1a\x01n\x22\x01i",  # fields in another order
+        b"\x08\x01\x12\x01a\x1a\x01n\x22\x01i\x28\x80\x80\x80\x80\x80\x80\x80\x80\x01",  # a number of 57 bits
+        b"\x08\x81\x80\x80\x80\x10\x12\x01a\x1a\x01n\x22\x01i",  # a version of more than 32 bits
+        b"\x08\x01\x12\x01a\x1a\x01n\x22\x01i\x98\x01\x07",  # a field of a later version
+        b"\x08\x01\x12\x01a\x1a\x01n\x22\x01i\x62\x0b\x31" + bytes(8) + b"\x0a\x00",  # base before the id
+        b"\x08\x01\x12\x01a\x1a\x01n\x22\x02\xc3\x28",  # no UTF-8
+        b"\x08\x01\x12\x01a\x1a\x01n\x22\x01i\x31\x00",  # ends inside a number
+        b"\x08\x01\x12\x01a\x1a\x01n\x22\x7fi",  # ends inside a text
+    ],
+)
+def test_unusual_bytes_end_the_same_both_ways(payload: bytes):
+    data = pack(ENERGY, payload)
+    assert outcome(data) == outcome_by_arrays(data)
