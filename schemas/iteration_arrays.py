@@ -13,7 +13,7 @@ from schemas.checks import check_block, check_total
 from schemas.limits import MAX_OFFSET_NS, MAX_ORDINAL, MAX_ROWS, MAX_TOKENS
 from schemas.varints import unzigzag
 
-__all__ = ["COLUMNS", "Arrays", "Stated", "decode_arrays"]
+__all__ = ["COLUMNS", "Stated", "decode_arrays"]
 
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
@@ -33,6 +33,10 @@ class Stated:
     """Iterations, requests, spans, exceptions: I, R, S, X."""
     totals: tuple[int, int]
     """Rows, and new tokens of all rows."""
+    tables: tuple[int, int, int]
+    """Tenants, loads, adapters."""
+    prefix_groups: NDArray[np.uint64]
+    """The table of prefix groups, behind 0 for none."""
     times_ns: tuple[int, int]
     """The frame's start and end."""
     most: tuple[int, ...]
@@ -41,18 +45,11 @@ class Stated:
     """Characters of all client ids, without what they begin with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrays:
-    """Decoded columns, one after another, deltas resolved and "none" as -1."""
+def decode_arrays(stated: Stated, columns: Sequence[bytes]) -> tuple[Int64s, Int32s]:
+    """The columns' numbers, `wide` and `narrow` as PackedIterations has them.
 
-    wide: Int64s
-    """(2I + 2R,): iteration starts and ends in ns, ordinals, load ordinals."""
-    narrow: Int32s
-    """(2I + 7R + 4S + 5X,): kinds, padded tokens, then the columns of REQUEST_, SPAN_ and EXCEPTION_FIELDS."""
-
-
-def decode_arrays(stated: Stated, columns: Sequence[bytes]) -> Arrays:
-    """The columns' numbers; raises MalformedMessage for whatever does not hold together."""
+    Raises MalformedMessage for whatever does not hold together.
+    """
     start_ns, end_ns = stated.times_ns
     iterations, requests, spans, exceptions = decode_blocks(hold.BLOCKS, columns, stated.counts)
     starts_ns, ends_ns = _times(start_ns, iterations[:2])
@@ -74,10 +71,13 @@ def decode_arrays(stated: Stated, columns: Sequence[bytes]) -> Arrays:
     check_total("new_tokens", stated.totals[1], new_tokens)
 
     requests[4:6] -= 1
-    narrow = [block.ravel() for block in (iterations[2:], requests[2:], spans, exceptions)]
-    return Arrays(
-        wide=np.concatenate((starts_ns, ends_ns, ordinals.ravel())),
-        narrow=np.concatenate(narrow).astype(np.int32),
+    sizes = np.array((*stated.counts, *stated.tables), np.int64)
+    prefix_groups = stated.prefix_groups[requests[6]].view(np.int64)
+    of_requests = requests[[2, 3, 4, 5, 7, 8]]
+    narrow = [block.ravel() for block in (iterations[2:], of_requests, spans, exceptions)]
+    return (
+        np.concatenate((sizes, starts_ns, ends_ns, ordinals.ravel(), prefix_groups)),
+        np.concatenate(narrow).astype(np.int32),
     )
 
 

@@ -1,7 +1,7 @@
 """Bytes to iteration frames; `schemas/proto/frames_v1.proto` says what each column holds."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Final
 
@@ -11,106 +11,43 @@ from numpy.typing import NDArray
 
 from schemas import iteration_checks as hold
 from schemas.checks import check_count, check_integer, check_period
-from schemas.client_ids import ClientIds
 from schemas.envelope import ITERATIONS, VERSION, pack, unpack
 from schemas.errors import MalformedMessage
-from schemas.iteration_arrays import COLUMNS, Arrays, Stated, decode_arrays
-from schemas.iterations import IterationFrame
+from schemas.iteration_arrays import COLUMNS, Stated, decode_arrays
+from schemas.iterations import UNRECORDED, IterationFrame
 from schemas.limits import MAX_REQUESTS, MAX_ROWS, MAX_SEQUENCE
+from schemas.packed_iterations import SIZES, PackedIterations, earliest_ns, unpacked
 from schemas.proto import columns_v1_pb2
 
-__all__ = ["decode_iterations", "prepare_iterations"]
+__all__ = ["decode_iterations", "decode_packed", "prepare_iterations"]
 
-Certify = Callable[..., bool]
+Certify = Callable[[NDArray[np.uint8]], tuple[tuple[int, ...], NDArray[np.int64], NDArray[np.int32]]]
+
+KNOWN: Final = 1 << 12
+"""Names and tables remembered: an engine's repeat in each of its frames. A worker has a thousand engines or two."""
+SHORT: Final = 1 << 10
+"""Bytes of a table that is remembered: with KNOWN of them, some 10 MiB."""
 
 _columns = attrgetter(*COLUMNS)
 
 
 def decode_iterations(data: bytes) -> IterationFrame:
-    """The frame in a message of `wattledger.iterations.v1`.
+    """The frame in a message of `wattledger.iterations.v1`; see `decode_packed`."""
+    return unpacked(decode_packed(data))
+
+
+def decode_packed(data: bytes) -> PackedIterations:
+    """The same frame in two blocks, as a worker holds it.
 
     Raises UnknownVersion or MalformedMessage, naming field and value, for anything that does not hold
     together; no input makes it raise anything else, or allocate more than limits.py allows.
 
-    Where Numba is installed, the first call loads it (a second; 3 s more to compile on a new machine), unless
+    Where Numba is installed, the first call loads it (a second; some more to compile on a new machine), unless
     `prepare_iterations` did.
     """
     payload = unpack(ITERATIONS, data)
-    try:
-        message = columns_v1_pb2.IterationFrame.FromString(payload)
-    except DecodeError as error:
-        raise MalformedMessage(f"payload: not an IterationFrame ({error})") from error
-    _check_counts(message)
-    prefix_groups = _prefix_groups(message.prefix_groups)
-    start_ns = message.start_ns
-    end_ns = start_ns + message.end_us * 1000
-    watermark_ns = start_ns + message.watermark_us * 1000
-    check_period(start_ns, end_ns, watermark_ns)
-    tenants, loads, adapters = tuple(message.tenants), tuple(message.loads), tuple(message.adapters)
-    prefix, text = message.request_client_id_prefix, message.request_client_ids
-    stated = Stated(
-        counts=(message.iterations, message.requests, message.spans, message.exceptions),
-        totals=(message.rows, message.new_tokens),
-        times_ns=(start_ns, end_ns),
-        most=hold.most_of_requests(prefix, tenants, loads, adapters, prefix_groups.size - 1),
-        text_length=len(text),
-    )
-    columns: tuple[bytes, ...] = _columns(message)
-    certified = _certified(stated, columns)
-    arrays = certified or decode_arrays(stated, columns)
-
-    iterations, requests, spans, exceptions = stated.counts
-    starts_ns, ends_ns = arrays.wide[: 2 * iterations].reshape(2, iterations)
-    ordinals, load_ordinals = arrays.wide[2 * iterations :].reshape(2, requests)
-    begin = 2 * iterations
-    kinds, padded_tokens = arrays.narrow[:begin].reshape(2, iterations)
-    end = begin + 7 * requests
-    id_lengths, tenant, load, adapter, prefix_group, prompt, cached = arrays.narrow[begin:end].reshape(
-        7, requests
-    )
-    begin, end = end, end + 4 * spans
-    span_request, entry_context, first_iteration, length = arrays.narrow[begin:end].reshape(4, spans)
-    exception = arrays.narrow[end:].reshape(5, exceptions)
-    frame = IterationFrame(
-        group_id=message.group_id,
-        engine_id=message.engine_id,
-        incarnation=message.incarnation,
-        incarnation_start_ns=message.incarnation_start_ns,
-        sequence=message.sequence,
-        start_ns=start_ns,
-        end_ns=end_ns,
-        watermark_ns=watermark_ns,
-        tenants=tenants,
-        loads=loads,
-        adapters=adapters,
-        iteration_start_ns=starts_ns,
-        iteration_end_ns=ends_ns,
-        iteration_kind=kinds.astype(np.uint8),
-        iteration_padded_tokens=padded_tokens,
-        request_ordinal=ordinals,
-        request_client_id=ClientIds(prefix, text, id_lengths),
-        request_tenant=tenant,
-        request_load=load,
-        request_load_ordinal=load_ordinals,
-        request_adapter=adapter,
-        request_prefix_group=prefix_groups[prefix_group],
-        request_prompt_tokens=prompt,
-        request_cached_tokens=cached,
-        span_request=span_request,
-        span_first_iteration=first_iteration,
-        span_length=length,
-        span_entry_context=entry_context,
-        exception_row=exception[0],
-        exception_new_tokens=exception[1],
-        exception_drafts=exception[2],
-        exception_rejected=exception[3],
-        exception_emitted=exception[4],
-    )
-    hold.check_names(frame)
-    if certified is None:
-        hold.check_unrecorded(frame)
-        hold.check_contexts(frame, message.new_tokens)
-    return frame
+    certified = _certified(payload)
+    return _by_arrays(payload) if certified is None else certified
 
 
 def prepare_iterations() -> None:
@@ -131,29 +68,106 @@ def _certify() -> Certify | None:
     return certify
 
 
-def _certified(stated: Stated, columns: Sequence[bytes]) -> Arrays | None:
-    """The columns' numbers if they are plainly sound."""
+def _certified(payload: bytes) -> PackedIterations | None:
+    """The payload's frame if it is plainly sound."""
     certify = _certify()
     if certify is None:
         return None
-    iterations, requests, spans, exceptions = stated.counts
-    narrow_size = 2 * iterations + 7 * requests + 4 * spans + 5 * exceptions
-    wide_size = 2 * (iterations + requests)
-    data = b"".join(columns)
-    if len(data) < narrow_size + wide_size:
-        return None  # claims without bytes behind them: nothing is made as long as they say
-    wide = np.empty(wide_size, np.int64)
-    narrow = np.empty(narrow_size, np.int32)
-    said = [
-        *map(len, columns),
-        *stated.most,
-        *stated.counts,
-        *stated.totals,
-        *stated.times_ns,
-        stated.text_length,
-    ]
-    sound = certify(np.frombuffer(data, np.uint8), np.array(said, np.int64), wide, narrow)
-    return Arrays(wide, narrow) if sound else None
+    head, wide, narrow = certify(np.frombuffer(payload, np.uint8))
+    if not wide.size:
+        return None
+    born_ns, sequence, start_ns, end_ns, watermark_ns, first_ns, *places = head
+    names_at, names_end, tables_at, tables_end, prefix_at, prefix_end, text_at, text_end = places
+    tables = payload[tables_at:tables_end]
+    try:
+        names = _names(payload[names_at:names_end])
+        tenants, loads, adapters = _tables(tables) if len(tables) <= SHORT else _tables.__wrapped__(tables)
+        prefix = payload[prefix_at:prefix_end].decode()
+        text = payload[text_at:text_end].decode()
+    except (DecodeError, UnicodeDecodeError):
+        return None
+    return PackedIterations(
+        *names,
+        born_ns,
+        sequence,
+        start_ns,
+        end_ns,
+        watermark_ns,
+        first_ns,
+        False,
+        tenants,
+        loads,
+        adapters,
+        prefix,
+        text,
+        wide,
+        narrow,
+    )
+
+
+@functools.lru_cache(KNOWN)
+def _names(fields: bytes) -> tuple[str, str, str]:
+    """Group, engine and incarnation; raises DecodeError where one is no UTF-8."""
+    message = columns_v1_pb2.IterationFrame.FromString(fields)
+    return message.group_id, message.engine_id, message.incarnation
+
+
+@functools.lru_cache(KNOWN)
+def _tables(fields: bytes) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Tenants, loads and adapters; raises DecodeError where one is no UTF-8."""
+    message = columns_v1_pb2.IterationFrame.FromString(fields)
+    return tuple(message.tenants), tuple(message.loads), tuple(message.adapters)
+
+
+def _by_arrays(payload: bytes) -> PackedIterations:
+    """The payload's frame, whatever it is like; raises MalformedMessage for what does not hold together."""
+    try:
+        message = columns_v1_pb2.IterationFrame.FromString(payload)
+    except DecodeError as error:
+        raise MalformedMessage(f"payload: not an IterationFrame ({error})") from error
+    _check_counts(message)
+    prefix_groups = _prefix_groups(message.prefix_groups)
+    start_ns = message.start_ns
+    end_ns = start_ns + message.end_us * 1000
+    watermark_ns = start_ns + message.watermark_us * 1000
+    check_period(start_ns, end_ns, watermark_ns)
+    tenants, loads, adapters = tuple(message.tenants), tuple(message.loads), tuple(message.adapters)
+    prefix, text = message.request_client_id_prefix, message.request_client_ids
+    stated = Stated(
+        counts=(message.iterations, message.requests, message.spans, message.exceptions),
+        totals=(message.rows, message.new_tokens),
+        tables=(len(tenants), len(loads), len(adapters)),
+        prefix_groups=prefix_groups,
+        times_ns=(start_ns, end_ns),
+        most=hold.most_of_requests(prefix, tenants, loads, adapters, prefix_groups.size - 1),
+        text_length=len(text),
+    )
+    wide, narrow = decode_arrays(stated, _columns(message))
+    iterations = message.iterations
+    packed = PackedIterations(
+        group_id=message.group_id,
+        engine_id=message.engine_id,
+        incarnation=message.incarnation,
+        incarnation_start_ns=message.incarnation_start_ns,
+        sequence=message.sequence,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        watermark_ns=watermark_ns,
+        earliest_ns=earliest_ns(start_ns, wide[SIZES : SIZES + iterations]),
+        given_up=narrow[:iterations].tolist() == [UNRECORDED],
+        tenants=tenants,
+        loads=loads,
+        adapters=adapters,
+        client_id_prefix=prefix,
+        client_id_text=text,
+        wide=wide,
+        narrow=narrow,
+    )
+    frame = unpacked(packed)
+    hold.check_names(frame)
+    hold.check_unrecorded(frame)
+    hold.check_contexts(frame, message.new_tokens)
+    return packed
 
 
 def _check_counts(message: columns_v1_pb2.IterationFrame) -> None:

@@ -1,5 +1,6 @@
 """The compiled way of decoding and the way of arrays are one: the same frames, the same refusals."""
 
+from collections.abc import Iterator
 from unittest import mock
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 
 from schemas import iteration_decoder
-from schemas.envelope import ITERATIONS
+from schemas.envelope import ITERATIONS, pack, unpack
 from schemas.errors import InvalidMessage
 from schemas.frames import decode_iterations, encode_iterations, prepare
-from schemas.iterations import IterationFrame
+from schemas.iterations import UNRECORDED, IterationFrame
+from schemas.packed_iterations import packed, unpacked
+from schemas.proto import columns_v1_pb2
 from tests.samples import iteration_frame
 from tests.strategies import iteration_frames
 from tools.frame_examples import meaning
@@ -49,6 +52,61 @@ def test_every_mutant_ends_the_same_both_ways():
         assert found == outcome_by_arrays(data)
         ends.add(type(found))
     assert ends == {dict, tuple}
+
+
+def fields(payload: bytes) -> list[bytes]:
+    """A message's fields, each as a message of its own."""
+    message = columns_v1_pb2.IterationFrame.FromString(payload)
+    parts = []
+    for field, value in message.ListFields():
+        for one in value if field.is_repeated else (value,):
+            alone = columns_v1_pb2.IterationFrame()
+            if field.is_repeated:
+                getattr(alone, field.name).append(one)
+            else:
+                setattr(alone, field.name, one)
+            parts.append(alone.SerializeToString())
+    return parts
+
+
+def unusual(parts: list[bytes]) -> Iterator[bytes]:
+    """Messages that Protobuf reads and our own writer never writes, or that it refuses."""
+    yield b"".join(reversed(parts))  # in another order
+    for place, part in enumerate(parts):
+        rest = b"".join(parts[:place]), b"".join(parts[place + 1 :])
+        yield b"".join((rest[0], part, part, rest[1]))  # twice
+        yield b"".join((rest[0], rest[1], part))  # last
+        yield b"".join(rest)  # missing
+        yield b"".join((rest[0], bytes((part[0] ^ 1,)), part[1:], rest[1]))  # of another wire type
+        yield b"".join((rest[0], part[:-1], b"\xff", rest[1]))  # no UTF-8, or a number without end
+        yield b"".join((rest[0], part, b"\xfa\x01\x00", rest[1]))  # with an unknown field behind it
+        yield b"".join((*rest, part[:-1]))  # cut off
+        if part[0] < 128:
+            yield b"".join((rest[0], bytes((part[0] | 128, 0)), part[1:], rest[1]))  # a longer tag
+            yield b"".join((rest[0], bytes((part[0] | 128, 128, 0)), part[1:], rest[1]))
+        if part[-1] < 128 and part[0] & 7 == 0:
+            yield b"".join((rest[0], part[:-1], bytes((part[-1] | 128, 0)), rest[1]))  # a longer number
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_unusual_messages_end_the_same_both_ways(seed: int):
+    parts = fields(unpack(ITERATIONS, encode_iterations(iteration_frame(seed))))
+    assert b"".join(parts) == unpack(ITERATIONS, encode_iterations(iteration_frame(seed)))
+    for payload in unusual(parts):
+        data = pack(ITERATIONS, payload)
+        assert outcome(data) == outcome_by_arrays(data)
+
+
+@given(iteration_frames())
+@settings(max_examples=100)
+def test_a_frame_packed_by_hand_is_unpacked_unchanged(frame: IterationFrame):
+    held = packed(frame)
+    assert meaning(unpacked(held)) == meaning(frame)
+    assert held.earliest_ns == min([frame.start_ns, *frame.iteration_start_ns.tolist()])
+    decoded = iteration_decoder.decode_packed(encode_iterations(frame))
+    assert decoded.given_up == held.given_up == (frame.iteration_kind.tolist() == [UNRECORDED])
+    assert decoded.earliest_ns == held.earliest_ns
+    assert np.array_equal(decoded.wide, held.wide)
 
 
 def test_ordinary_frames_are_certified():
