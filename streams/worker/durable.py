@@ -26,6 +26,7 @@ from streams.windows import ClosedWindow
 from streams.worker.epochs import ModelEpochs
 from streams.worker.metrics import WorkerMetrics
 from streams.worker.spans import OpenSpan, no_span
+from streams.worker.turns import Turns
 
 __all__ = ["Durable"]
 
@@ -49,6 +50,7 @@ class Durable:
     turned: Callable[[], None]
     """Told before each try: a database that is away is no standstill of ours."""
     span: OpenSpan = no_span
+    turns: Turns = field(default_factory=Turns)
     give_up: threading.Event = field(default_factory=threading.Event)
     """Set while partitions are taken away or the worker stops: a database that is away is not waited for."""
 
@@ -71,15 +73,17 @@ class Durable:
 
     def _book(self, windows: Sequence[ClosedWindow]) -> None:
         self.epochs.ensure(windows)
-        batches = [book(closed, self.side, self.split) for closed in windows]
-        for batch in batches:
-            _must_balance(batch, self.metrics)
-        rows = {
-            "ledger": ledger_table(batches),
-            "raw_meter": meter_table(batches),
-            "energy_models": model_table(batches, self.side),
-        }
-        self.sink.write(rows, batch_table(batches))
+        with self.turns.booking():
+            batches = [book(closed, self.side, self.split) for closed in windows]
+            for batch in batches:
+                _must_balance(batch, self.metrics)
+            rows = {
+                "ledger": ledger_table(batches),
+                "raw_meter": meter_table(batches),
+                "energy_models": model_table(batches, self.side),
+            }
+            manifest = batch_table(batches)
+        self.sink.write(rows, manifest)
         self.metrics.count_batches(batches)
 
     def _record(self, work: Work) -> None:

@@ -135,7 +135,9 @@ class Shell:
             die(error)
 
     async def receive(self, event: Any) -> None:
-        """Take one Faust event in, a fetch; waits while the gate is closed, memory is full, or its topic leads."""
+        """Take one Faust event in, a fetch; waits while the gate is closed, windows are booked, memory is full, or
+        its topic leads.
+        """
         try:
             await self._gate.wait()
             fetch = event.message
@@ -143,6 +145,7 @@ class Shell:
             for number, record in enumerate(fetch.value):
                 if number % BREATH == 0:
                     await asyncio.sleep(0)
+                    await self._durable.turns.receiving()
                 if not await self._take(
                     record, lambda: fetch.generation_id == event.app.consumer_generation_id
                 ):

@@ -19,6 +19,7 @@ from streams.worker.jobs import Jobs
 from streams.worker.metrics import WorkerMetrics
 from streams.worker.settings import WorkerSettings
 from streams.worker.shell import BREATH, Shell
+from streams.worker.turns import Turns
 from tests.builders import GROUP, T0, decode_frame, descriptor, energy_frame
 
 MOST_BYTES = 20_000
@@ -32,6 +33,7 @@ class Database:
     def __init__(self) -> None:
         self.there = threading.Event()
         self.give_up = threading.Event()
+        self.turns = Turns()
         self.asked = threading.Event()
         self.windows: list[int] = []
 
