@@ -1,15 +1,10 @@
 """Groups that end: their last, shorter window, and the frames that are let go with them."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 
-from schemas.energy import EnergyFrame
-from schemas.iterations import IterationFrame
-from schemas.topics import ENERGY, ITERATIONS
 from streams.windows import (
     ClosedWindow,
     Group,
-    Held,
     WindowRules,
     begins_ns,
     close_window,
@@ -17,7 +12,7 @@ from streams.windows import (
     watermarks,
 )
 
-__all__ = ["held_frames", "last_word_ns", "seal_rest"]
+__all__ = ["last_word_ns", "seal_rest"]
 
 
 def seal_rest(group: Group, rules: WindowRules) -> list[ClosedWindow]:
@@ -43,13 +38,6 @@ def seal_rest(group: Group, rules: WindowRules) -> list[ClosedWindow]:
 
 def last_word_ns(group: Group) -> int:
     """End of the last frame held; 0 for none."""
-    return max((held.frame.end_ns for _, held in held_frames(group)), default=0)
-
-
-def held_frames(group: Group) -> Iterator[tuple[str, Held[IterationFrame] | Held[EnergyFrame]]]:
-    """Every frame held, with its topic."""
-    for frames in group.iterations.values():
-        for held in frames:
-            yield ITERATIONS, held
-    for metered in group.energy:
-        yield ENERGY, metered
+    ends_ns = [held.frame.end_ns for held in group.energy]
+    ends_ns += [held.frame.end_ns for frames in group.iterations.values() for held in frames]
+    return max(ends_ns, default=0)

@@ -29,6 +29,8 @@ class Held(Generic[Frame]):
     frame: Frame
     offset: int
     arrival_ns: int
+    size: int = 0
+    """Bytes of its message."""
 
     def __lt__(self, other: "Held[Frame]") -> bool:
         return self.key < other.key
@@ -54,17 +56,29 @@ class Group:
     """No frame ever held knows of time beyond this."""
     metered_ns: int = 0
     """No energy frame ever held ends after this."""
+    engine_marks_ns: dict[str, int] = field(default_factory=dict)
+    """By engine with frames in memory: the instant up to which its iterations are known."""
+    node_marks_ns: dict[str, int] = field(default_factory=dict)
+    """By node with energy frames in memory: the same of its meters."""
 
     def hold_iterations(self, held: Held[IterationFrame]) -> bool:
         """Keep a frame; False for a repeat of one already held."""
-        self.heard_ns = max(self.heard_ns, held.frame.watermark_ns)
-        return _hold(self.iterations.setdefault(held.frame.engine_id, []), held)
+        engine = held.frame.engine_id
+        self._heard(self.engine_marks_ns, engine, held.frame.watermark_ns)
+        return _hold(self.iterations.setdefault(engine, []), held)
 
     def hold_energy(self, held: Held[EnergyFrame]) -> bool:
         """Keep a frame; False for a repeat of one already held."""
-        self.heard_ns = max(self.heard_ns, held.frame.watermark_ns)
-        self.metered_ns = max(self.metered_ns, held.frame.end_ns)
+        self._heard(self.node_marks_ns, held.frame.node_id, held.frame.watermark_ns)
+        if held.frame.end_ns > self.metered_ns:
+            self.metered_ns = held.frame.end_ns
         return _hold(self.energy, held)
+
+    def _heard(self, marks_ns: dict[str, int], stream: str, watermark_ns: int) -> None:
+        if watermark_ns > self.heard_ns:
+            self.heard_ns = watermark_ns
+        if watermark_ns > marks_ns.get(stream, -1):
+            marks_ns[stream] = watermark_ns
 
 
 def _hold(frames: list[Held[Frame]], held: Held[Frame]) -> bool:
@@ -79,24 +93,28 @@ def _hold(frames: list[Held[Frame]], held: Held[Frame]) -> bool:
     return True
 
 
-def forget_sealed(group: Group, durable_ns: int, keep_ns: int) -> tuple[list[int], list[int]]:
-    """Drop what no window after `durable_ns` needs; returns the offsets dropped, (iterations, energy).
+def forget_sealed(
+    group: Group, durable_ns: int, keep_ns: int
+) -> tuple[list[Held[IterationFrame]], list[Held[EnergyFrame]]]:
+    """Drop what no window after `durable_ns` needs; returns what is dropped, (iterations, energy).
 
     Of each counter the last frame with a reading at or before the frontier stays: the next window's left edge
     rests on it. A counter unread for `keep_ns` before the frontier is let go.
     """
-    iteration_offsets: list[int] = []
+    iterations: list[Held[IterationFrame]] = []
     for engine, frames in list(group.iterations.items()):
-        iteration_offsets += [held.offset for held in frames if held.frame.end_ns <= durable_ns]
+        iterations += [held for held in frames if held.frame.end_ns <= durable_ns]
         kept = [held for held in frames if held.frame.end_ns > durable_ns]
         if kept:
             group.iterations[engine] = kept
         else:
-            del group.iterations[engine]
+            del group.iterations[engine], group.engine_marks_ns[engine]
     first_kept = first_needed([held.frame for held in group.energy], durable_ns, durable_ns - keep_ns)
-    energy_offsets = [held.offset for held in group.energy[:first_kept]]
+    energy = group.energy[:first_kept]
     del group.energy[:first_kept]
-    return iteration_offsets, energy_offsets
+    for node in group.node_marks_ns.keys() - {held.frame.node_id for held in group.energy}:
+        del group.node_marks_ns[node]
+    return iterations, energy
 
 
 def sees_sealed_edge(group: Group, frame: EnergyFrame) -> bool:

@@ -6,15 +6,17 @@ may the returned positions be committed. A crash anywhere repeats work, and neve
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from schemas.energy import EnergyFrame
 from schemas.errors import InvalidMessage, UnknownEngine
 from schemas.frames import decode_energy, decode_iterations
+from schemas.iterations import IterationFrame
 from schemas.side_input_codec import decode_load
 from schemas.side_inputs import Load
 from schemas.topics import ENERGY, ITERATIONS, LOADS
 from streams.acks import AckQueue
-from streams.ending import held_frames, last_word_ns, seal_rest
+from streams.ending import last_word_ns, seal_rest
 from streams.messages import (
     DeadLetter,
     LateFrame,
@@ -63,7 +65,8 @@ class Pipeline:
             AckQueue, {position: AckQueue(offset) for position, offset in frontier.positions.items()}
         )
         self._read_to_ns: dict[tuple[str, int], int] = defaultdict(int)
-        self._overdue: set[str] = set()
+        self._overdue: dict[int, set[str]] = defaultdict(set)
+        self._read_on: set[int] = set()
         self._ended: set[str] = set()
         self._dead: list[DeadLetter] = []
         self._late: list[LateFrame] = []
@@ -75,7 +78,6 @@ class Pipeline:
         self.held_bytes = 0
         self.refused_in_a_row = 0
         """Messages refused since the last good one."""
-        self._sizes: dict[tuple[str, int, int], int] = {}
         self._receivers = {
             ITERATIONS: self._receive_iterations,
             ENERGY: self._receive_energy,
@@ -126,21 +128,20 @@ class Pipeline:
 
     def log_read(self, topic: str, partition: int, arrival_ns: int) -> None:
         """Every message of `topic` that arrived in `partition` before `arrival_ns` has been received."""
-        self._read_to_ns[topic, partition] = max(self._read_to_ns[topic, partition], arrival_ns)
-        if self._overdue:
-            overdue = self._overdue & self._groups.keys()
-            self._touched |= {name for name in overdue if self._groups[name].partition == partition}
+        position = (topic, partition)
+        if arrival_ns > self._read_to_ns[position]:
+            self._read_to_ns[position] = arrival_ns
+        self._read_on.add(partition)
 
     def overdue(self) -> dict[int, int]:
         """By partition where a window stays open only for frames that may lie unread in the log: until which
         arrival time iterations and energy must have been read before a stream may be called silent.
         """
-        arrivals: dict[int, int] = {}
-        for group in (self._groups[name] for name in self._overdue & self._groups.keys()):
-            arrived_ns = [held.arrival_ns for held in group.energy]
-            arrived_ns += [held.arrival_ns for frames in group.iterations.values() for held in frames]
-            arrivals[group.partition] = max(*arrived_ns, arrivals.get(group.partition, 0))
-        return arrivals
+        return {
+            partition: max(self._heard_ns[group_id] for group_id in overdue)
+            for partition, overdue in self._overdue.items()
+            if overdue
+        }
 
     def quiet(self, now_ns: int) -> dict[int, int]:
         """By partition where a group has long been unheard of: when it was heard last. It may have ended, or the
@@ -166,7 +167,7 @@ class Pipeline:
         if self._is_late(group, message, earliest_start_ns(frame), frame.end_ns):
             self._late.append(late_frame(message, frame, frame.engine_id))
         wanted = group.sealed_ns is None or frame.end_ns > group.sealed_ns
-        held = Held(frame, message.offset, message.arrival_ns)
+        held = Held(frame, message.offset, message.arrival_ns, len(message.value))
         self._place(message, held=wanted and group.hold_iterations(held))
 
     def _receive_energy(self, message: Message) -> None:
@@ -179,7 +180,7 @@ class Pipeline:
             self._late.append(late_frame(message, frame, ""))
         # A replayed frame may hold the last reading before the frontier: keep it, `forget_sealed` decides. A
         # late one would move the meter's reading at the frontier, of which the window before it knows nothing.
-        held = Held(frame, message.offset, message.arrival_ns)
+        held = Held(frame, message.offset, message.arrival_ns, len(message.value))
         self._place(message, held=not late and group.hold_energy(held))
 
     def _receive_load(self, message: Message) -> None:
@@ -191,7 +192,7 @@ class Pipeline:
         self._acked_by_flush(message)
 
     def _group(self, group_id: str, message: Message) -> Group:
-        self._heard_ns[group_id] = message.arrival_ns
+        self._heard_ns[group_id] = max(message.arrival_ns, self._heard_ns.get(group_id, 0))
         newest_ns = self._arrived_ns[message.partition]
         self._arrived_ns[message.partition] = max(newest_ns, message.arrival_ns)
         group = self._groups.get(group_id)
@@ -213,7 +214,6 @@ class Pipeline:
     def _place(self, message: Message, *, held: bool) -> None:
         if held:
             self._acks[message.topic, message.partition].receive(message.offset)
-            self._sizes[message.topic, message.partition, message.offset] = len(message.value)
             self.held_bytes += len(message.value)
         else:
             self._acked_by_flush(message)
@@ -230,15 +230,17 @@ class Pipeline:
     def take(self, most_windows: int = 500) -> Work:
         """The work that is due, at most about `most_windows` windows of it; what is taken is not given again."""
         windows: list[ClosedWindow] = []
+        self._touched.update(*(self._overdue[partition] for partition in self._read_on))
+        self._read_on.clear()
         for group_id in sorted(self._touched):
             group = self._groups[group_id]
             self._touched.discard(group_id)
-            self._overdue.discard(group_id)
+            self._overdue[group.partition].discard(group_id)
             if not is_past_its_end(group, self._rules):
                 continue
             windows += due_windows(group, self._rules, read_to_ns=self._both_read_to_ns(group.partition))
             if is_overdue(group, self._rules):
-                self._overdue.add(group_id)
+                self._overdue[group.partition].add(group_id)
             if len(windows) >= most_windows:
                 break
         windows += self._seal_ended({closed.group_id for closed in windows} | self._touched)
@@ -255,10 +257,12 @@ class Pipeline:
         """Seal what is left of groups that ended or were cut off long ago: one must not hold its partition's
         commits, nor keep its last joules. Judged by the broker's append times, so that every worker does the same.
         """
+        ended_ns = {
+            partition: max(arrived_ns, self._both_read_to_ns(partition)) - self._rules.park_ns
+            for partition, arrived_ns in self._arrived_ns.items()
+        }
         for group_id, group in list(self._groups.items()):
-            read_to_ns = self._both_read_to_ns(group.partition)
-            newest_ns = max(self._arrived_ns[group.partition], read_to_ns)
-            if newest_ns - self._heard_ns[group_id] < self._rules.park_ns or group_id in busy:
+            if self._heard_ns[group_id] > ended_ns[group.partition] or group_id in busy:
                 continue
             rest = seal_rest(group, self._rules)
             yield from rest
@@ -269,15 +273,20 @@ class Pipeline:
 
     def _let_go(self, group: Group) -> None:
         """Nothing of the group is needed any more."""
-        for topic, held in held_frames(group):
-            self._finish(topic, group.partition, held.offset)
+        for frames in group.iterations.values():
+            self._finish(ITERATIONS, group.partition, frames)
+        self._finish(ENERGY, group.partition, group.energy)
         del self._groups[group.group_id]
         del self._heard_ns[group.group_id]
-        self._overdue.discard(group.group_id)
+        self._overdue[group.partition].discard(group.group_id)
 
-    def _finish(self, topic: str, partition: int, offset: int) -> None:
-        self._acks[topic, partition].finish(offset)
-        self.held_bytes -= self._sizes.pop((topic, partition, offset))
+    def _finish(
+        self, topic: str, partition: int, frames: Iterable[Held[IterationFrame] | Held[EnergyFrame]]
+    ) -> None:
+        acks = self._acks[topic, partition]
+        for held in frames:
+            acks.finish(held.offset)
+            self.held_bytes -= held.size
 
     def settle(self, work: Work) -> dict[tuple[str, int], int]:
         """`work` is durable: returns, by topic and partition, the position that may now be committed."""
@@ -288,9 +297,8 @@ class Pipeline:
         for group_id, durable_ns in durable.items():
             group = self._groups[group_id]
             dropped = forget_sealed(group, durable_ns, self._rules.silent_meter_ns)
-            for topic, offsets in zip((ITERATIONS, ENERGY), dropped, strict=True):
-                for offset in offsets:
-                    self._finish(topic, group.partition, offset)
+            self._finish(ITERATIONS, group.partition, dropped[0])
+            self._finish(ENERGY, group.partition, dropped[1])
             if group_id in self._ended and last_word_ns(group) <= durable_ns:
                 self._let_go(group)
             self._ended.discard(group_id)

@@ -212,7 +212,7 @@ def close_window(group: Group, start_ns: int, end_ns: int, silent: Collection[st
 
 def silent_meters(group: Group, end_ns: int) -> list[str]:
     """The group's energy stream, if no reading reaches `end_ns`."""
-    known_ns = max((held.frame.watermark_ns for held in group.energy), default=0)
+    known_ns = max(group.node_marks_ns.values(), default=0)
     return [] if known_ns >= end_ns else [_energy_stream("")]
 
 
@@ -229,14 +229,10 @@ def _patience_ns(stream: str, rules: WindowRules) -> int:
 
 def watermarks(group: Group, start_ns: int, end_ns: int) -> dict[str, int]:
     """How far each stream is known: the meters of every node, and every engine of the window."""
-    marks = {
-        engine: max((held.frame.watermark_ns for held in group.iterations.get(engine, ())), default=0)
-        for engine in _engines(group, start_ns, end_ns)
-    }
-    for held in group.energy:
-        stream = _energy_stream(held.frame.node_id)
-        marks[stream] = max(held.frame.watermark_ns, marks.get(stream, 0))
-    return marks if group.energy else {**marks, _energy_stream(""): 0}
+    marks = {engine: group.engine_marks_ns.get(engine, 0) for engine in _engines(group, start_ns, end_ns)}
+    for node, mark_ns in (group.node_marks_ns or {"": 0}).items():
+        marks[_energy_stream(node)] = mark_ns
+    return marks
 
 
 def _engines(group: Group, start_ns: int, end_ns: int) -> list[str]:

@@ -52,14 +52,14 @@ def _memory() -> tuple[tuple[ModuleType, str, Callable[..., Any]], ...]:
     )
 
 
-def _once(make: Callable[[Any, int, int], Thing]) -> Callable[[Any, int, int], Thing]:
+def _once(make: Callable[[Any, int, int, int], Thing]) -> Callable[[Any, int, int, int], Thing]:
     """One held frame for each frame, offset and time of arrival."""
     known: dict[tuple[int, int, int], tuple[Any, Thing]] = {}
 
-    def made(frame: Any, offset: int, arrival_ns: int) -> Thing:
+    def made(frame: Any, offset: int, arrival_ns: int, size: int = 0) -> Thing:
         found = known.get((id(frame), offset, arrival_ns))
         if found is None:
-            found = known[id(frame), offset, arrival_ns] = (frame, make(frame, offset, arrival_ns))
+            found = known[id(frame), offset, arrival_ns] = (frame, make(frame, offset, arrival_ns, size))
         return found[1]
 
     return made
