@@ -202,7 +202,9 @@ def _checked_readings(
 
 def prepare_energy() -> None:
     """Load the compiled decoder now and not at the first frame."""
-    _certified(b"")
+    certify = _certify()
+    if certify is not None:
+        certify(b"")
 
 
 def _first_energies(meter: Int64s, energies_uj: Int64s, meters: int) -> Int64s:
