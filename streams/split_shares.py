@@ -15,10 +15,10 @@ from schemas.compiled import compiled
 from streams.attribution import EnergyModel, Trace
 from streams.attribution.experts import expert_shares
 from streams.attribution.features import KNEES
-from streams.attribution.hinges import hinge_shares
 from streams.attribution.time_game import TimeModel
 from streams.attribution.trace import IterationSums
 from streams.attribution.unions import distinct_groups, union_shares
+from streams.split_hinges import hinge_shares
 
 __all__ = ["Shares", "declared_shares"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streams.attribution.exact import coalition_weights
 
-__all__ = ["MAX_SINGLED_OUT", "Certified", "certify", "subsets"]
+__all__ = ["MAX_SINGLED_OUT", "Certified", "certify", "subset_sums", "subsets"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -50,11 +50,11 @@ def certify(singled: Floats, positive: Floats, negative: Floats, threshold: floa
 def _pieces(singled: Floats, positive: Floats, negative: Floats, threshold: float) -> Certified:
     p = singled.shape[1]
     members, sizes = subsets(p)
-    above = singled @ members.T - threshold
+    above = subset_sums(singled) - threshold
     active = above + negative[:, None] >= 0.0
     inactive = above + positive[:, None] <= 0.0
     certified: Bools = np.all(active | inactive, axis=1)
-    slope = active @ coalition_weights(p + 1)[sizes]
+    slope = _in_order(active * coalition_weights(p + 1)[sizes])
     rest = (positive + negative)[:, None]
     height = np.where(active, above, 0.0)
     shares = np.empty_like(singled)
@@ -64,8 +64,23 @@ def _pieces(singled: Floats, positive: Floats, negative: Floats, threshold: floa
         first = coalition_weights(p)[sizes[without]]
         second = coalition_weights(p + 1)[sizes[without] + 1]
         turned_on = active[:, joined].astype(np.float64) - active[:, without]
-        shares[:, j] = (height[:, joined] - height[:, without]) @ first + (rest * turned_on) @ second
+        shares[:, j] = _in_order((height[:, joined] - height[:, without]) * first)
+        shares[:, j] += _in_order(rest * turned_on * second)
     return certified, slope, shares
+
+
+def _in_order(values: Floats) -> Floats:
+    """(T,) sums over the last axis, first to last: BLAS would add in an order that is the machine's."""
+    return np.asarray(np.cumsum(values, axis=-1)[:, -1])
+
+
+def subset_sums(d: Floats) -> Floats:
+    """(T, 2^p) of each row's d (T, p) over all subsets, added in the order of the members."""
+    members, _ = subsets(d.shape[1])
+    sums = np.zeros((d.shape[0], members.shape[0]))
+    for j in range(d.shape[1]):
+        sums += d[:, j, None] * members[:, j]
+    return sums
 
 
 @lru_cache(maxsize=MAX_SINGLED_OUT + 1)

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.attribution.certificates import subsets
+from streams.attribution.certificates import subset_sums, subsets
 
 __all__ = ["equals_shares", "level_equals", "log_factorials"]
 
@@ -22,24 +22,26 @@ def equals_shares(apart: Floats, equal: float, count: int, threshold: float) -> 
     T, p = apart.shape
     members, sizes = subsets(p)
     k = np.arange(count + 1)
-    energy = (apart @ members.T - threshold)[:, :, None] + equal * k
+    energy = (subset_sums(apart) - threshold)[:, :, None] + equal * k
     np.maximum(energy, 0.0, out=energy)
-    n = p + count
-    log_factorial = log_factorials(n)
-
-    def chance(size: Ints, m: int, k: Ints) -> Floats:
-        """C(m, k) · s! (n−1−s)! / n!, s = size + k: those of that size first, with k of m equals."""
-        s = size[:, None] + k
-        logs = log_factorial[s] + log_factorial[n - 1 - s] - log_factorial[n]
-        return np.asarray(np.exp(logs + log_factorial[m] - log_factorial[k] - log_factorial[m - k]))
-
-    one = np.einsum("tuk,uk->t", np.diff(energy, axis=2), chance(sizes, count - 1, k[:-1]))
+    one = np.einsum("tuk,uk->t", np.diff(energy, axis=2), _chances(p + count, count - 1)[sizes])
     others = np.empty((T, p))
     for j in range(p):
         without = np.flatnonzero(members[:, j] == 0.0)
-        gain = energy[:, without + 2**j] - energy[:, without]
-        others[:, j] = np.einsum("tuk,uk->t", gain, chance(sizes[without], count, k))
+        pairs = energy.reshape(T, -1, 2, 2**j, count + 1)
+        gain = (pairs[:, :, 1] - pairs[:, :, 0]).reshape(T, -1, count + 1)
+        others[:, j] = np.einsum("tuk,uk->t", gain, _chances(p + count, count)[sizes[without]])
     return one, others
+
+
+@lru_cache(maxsize=256)
+def _chances(n: int, m: int) -> Floats:
+    """(n − m, m + 1) C(m, k) · s! (n−1−s)! / n!, s = size + k: those of that size first, with k of m equals."""
+    k = np.arange(m + 1)
+    s = np.arange(n - m)[:, None] + k
+    logs = log_factorials(n)
+    chances = logs[s] + logs[n - 1 - s] - logs[n]
+    return np.asarray(np.exp(chances + logs[m] - logs[k] - logs[m - k]))
 
 
 @lru_cache(maxsize=64)

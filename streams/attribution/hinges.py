@@ -16,7 +16,7 @@ from streams.attribution.counted import equals_shares, level_equals
 from streams.attribution.ridge import ridge_shares
 from streams.attribution.trace import IterationSums, Trace, totals
 
-__all__ = ["Hinge", "HingeShares", "hinge_shares"]
+__all__ = ["Hinge", "HingeShares", "hinge_shares", "row_by_row"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -89,7 +89,7 @@ def hinge_shares(trace: Trace, sums: IterationSums, hinge: Hinge) -> HingeShares
     open_ = _wide_singled_out(trace, sums, hinge, signed, d_wide, open_, shares)
     if not open_.any():
         return shares
-    return _row_by_row(trace, hinge, open_, shares)
+    return row_by_row(trace, hinge, open_, shares)
 
 
 def _signed_decode_sums(trace: Trace, sums: IterationSums, hinge: Hinge) -> tuple[Floats, Floats]:
@@ -164,7 +164,7 @@ def _wide_singled_out(
     return still
 
 
-def _row_by_row(trace: Trace, hinge: Hinge, open_: Bools, shares: HingeShares) -> HingeShares:
+def row_by_row(trace: Trace, hinge: Hinge, open_: Bools, shares: HingeShares) -> HingeShares:
     """Write the remaining iterations out: the largest |d| singled out, then exchangeable, then the series."""
     rows = trace.expand(open_)
     d = hinge.demand(rows.new_tokens, rows.context_tokens)
