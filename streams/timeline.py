@@ -11,9 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.compiled import compiled
 from streams.metering import MeterInterval
+from streams.pairwise import pairwise_sum
 
 __all__ = ["FIRST_LOAD", "GAP", "IDLE", "OVERHEAD", "SERVING", "Interval", "Timeline", "divide", "lay_out"]
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Int64s = NDArray[np.int64]
+Iterations = tuple[Int64s, Int64s, Floats, Bools]
 
 SERVING, OVERHEAD, IDLE, GAP, FIRST_LOAD = range(5)
 """Rows of a timeline: iterations that served requests, iterations that served none, no iteration, no data,
@@ -27,9 +34,9 @@ Interval = tuple[int, int]
 class Timeline:
     """Cumulative expected joules per account over a batch; piecewise linear between T instants."""
 
-    at_ns: NDArray[np.int64]
+    at_ns: Int64s
     """(T,) strictly ascending, from the batch's start to its end."""
-    expected_j: NDArray[np.float64]
+    expected_j: Floats
     """(A, T) cumulative expectation; rows as the constants below say."""
     busy_ns: int
     idle_ns: int
@@ -39,10 +46,10 @@ class Timeline:
 def lay_out(
     start_ns: int,
     end_ns: int,
-    iteration_start_ns: NDArray[np.int64],
-    iteration_end_ns: NDArray[np.int64],
-    iteration_j: NDArray[np.float64],
-    iteration_serves: NDArray[np.bool_],
+    iteration_start_ns: Int64s,
+    iteration_end_ns: Int64s,
+    iteration_j: Floats,
+    iteration_serves: Bools,
     *,
     idle_power_w: float,
     gaps: Sequence[Interval],
@@ -55,68 +62,171 @@ def lay_out(
     Elsewhere a load, and elsewhere idle, expect the idle power (loads at the same time share it evenly); in a
     meter step that holds only one of them the expectation does not matter.
     """
-    seconds = (iteration_end_ns - iteration_start_ns) / 1e9
-    power_w = iteration_j / seconds
-    starts = np.clip(iteration_start_ns, start_ns, end_ns)
-    ends = np.clip(iteration_end_ns, start_ns, end_ns)
-    busy_j = float((power_w * (ends - starts)).sum()) / 1e9
-    edges = [start_ns, end_ns, *(t for pair in (*gaps, *loads) for t in pair)]
-    at_ns = np.unique(np.concatenate((np.asarray(edges, np.int64), starts, ends)))
-    at_ns = at_ns[(at_ns >= start_ns) & (at_ns <= end_ns)]
-
-    first, last = np.searchsorted(at_ns, starts), np.searchsorted(at_ns, ends)
-    size = len(at_ns)
-
-    def rate_w(chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-        steps = np.bincount(first, power_w * chosen, size) - np.bincount(last, power_w * chosen, size)
-        return np.maximum(np.cumsum(steps)[:-1], 0.0)  # rounding must not owe anybody energy
-
-    running = np.cumsum(np.bincount(first, minlength=size) - np.bincount(last, minlength=size))[:-1]
-    span_ns = np.diff(at_ns)
-    busy = running > 0
-    gap = _covered(at_ns, gaps)
-    free = ~busy & ~gap
-    busy_ns = int(span_ns[busy].sum())
-    gap_power_w = busy_j / (busy_ns / 1e9) if busy_ns else idle_power_w
-
-    powers = [
-        np.where(busy, rate_w(iteration_serves), 0.0),
-        np.where(busy, rate_w(~iteration_serves), 0.0),
-        np.zeros(size - 1),
-        np.where(gap, gap_power_w, 0.0),
-    ]
-    loading = np.asarray([free & _covered(at_ns, [load]) for load in loads]).reshape(-1, size - 1)
-    at_once = loading.sum(axis=0)
-    powers += [np.where(one, idle_power_w / np.maximum(at_once, 1), 0.0) for one in loading]
-    free &= at_once == 0
-    powers[IDLE] = np.where(free, idle_power_w, 0.0)
-    expected_j = np.zeros((len(powers), size))
-    np.cumsum(np.asarray(powers) * (span_ns / 1e9), axis=1, out=expected_j[:, 1:])
-    return Timeline(at_ns, expected_j, busy_ns, int(span_ns[free].sum()), int(span_ns[gap].sum()))
+    fields = _lay_out(
+        start_ns,
+        end_ns,
+        (iteration_start_ns, iteration_end_ns, np.asarray(iteration_j, np.float64), iteration_serves),
+        float(idle_power_w),
+        np.asarray(gaps, np.int64).reshape(-1, 2),
+        np.asarray(loads, np.int64).reshape(-1, 2),
+    )
+    return Timeline(*fields)
 
 
-def _covered(at_ns: NDArray[np.int64], intervals: Sequence[Interval]) -> NDArray[np.bool_]:
-    """Which of the spans between consecutive instants lie inside any of the intervals."""
-    inside = np.zeros(len(at_ns) - 1, np.bool_)
-    for start, end in intervals:
-        inside[np.searchsorted(at_ns, start) : np.searchsorted(at_ns, end)] = True
-    return inside
-
-
-def divide(timeline: Timeline, intervals: Sequence[MeterInterval]) -> NDArray[np.float64]:
+def divide(timeline: Timeline, intervals: Sequence[MeterInterval]) -> Floats:
     """(A,) microjoules per account: each meter step divided by the expectations that fall into it.
 
     A step in which nothing was expected (zero idle power) goes to idle. Sums to the intervals' energy up to
     float rounding; integers are made once, later.
     """
     accounts_uj = np.zeros(len(timeline.expected_j))
-    origin_ns = timeline.at_ns[0]  # a double holds nanoseconds since the batch began, not since 1970
-    at_ns = timeline.at_ns - origin_ns
     for interval in intervals:
-        cell_edges_ns = interval.cell_edges_ns - origin_ns
-        cumulative = np.asarray([np.interp(cell_edges_ns, at_ns, row) for row in timeline.expected_j])
-        expected = np.diff(cumulative, axis=1)
-        total = expected.sum(axis=0)
-        expected[IDLE, total <= 0] = 1.0
-        accounts_uj += (expected / np.where(total > 0, total, 1.0)) @ interval.cell_uj
+        accounts_uj += _parts(timeline.at_ns, timeline.expected_j, interval.cell_edges_ns) @ interval.cell_uj
     return accounts_uj
+
+
+@compiled
+def _lay_out(
+    start_ns: int, end_ns: int, iterations: Iterations, idle_power_w: float, gaps: Int64s, loads: Int64s
+) -> tuple[Int64s, Floats, int, int, int]:
+    """The fields of a Timeline; gaps (G, 2), loads (L, 2)."""
+    iteration_start_ns, iteration_end_ns, iteration_j, serves = iterations
+    starts = _clipped(iteration_start_ns, start_ns, end_ns)
+    ends = _clipped(iteration_end_ns, start_ns, end_ns)
+    moments = np.empty(2 * (starts.size + len(gaps) + len(loads) + 1), np.int64)
+    moments[0], moments[-1] = start_ns, end_ns
+    gaps_from, loads_from = 1 + 2 * starts.size, 1 + 2 * (starts.size + len(gaps))
+    moments[1:gaps_from:2], moments[2 : gaps_from + 1 : 2] = starts, ends
+    moments[gaps_from:loads_from] = _clipped(gaps.ravel(), start_ns, end_ns)
+    moments[loads_from:-1] = _clipped(loads.ravel(), start_ns, end_ns)
+    at_ns, places = _in_order(moments)
+    power_w = iteration_j / ((iteration_end_ns - iteration_start_ns) / 1e9)
+    busy_j = pairwise_sum(power_w * (ends - starts)) / 1e9
+    running, rates_w = _rates(places[1:gaps_from], power_w, serves, at_ns.size)
+    in_gap = _covered(places[gaps_from:loads_from], at_ns.size - 1).sum(axis=0) > 0
+    loading = _covered(places[loads_from:-1], at_ns.size - 1)
+    return at_ns, *_expected(at_ns, running, rates_w, in_gap, loading, busy_j, idle_power_w)
+
+
+@compiled
+def _clipped(times_ns: Int64s, start_ns: int, end_ns: int) -> Int64s:
+    return np.minimum(np.maximum(times_ns, start_ns), end_ns)
+
+
+@compiled
+def _in_order(moments: Int64s) -> tuple[Int64s, Int64s]:
+    """The distinct moments in order, and which of them each moment is."""
+    order = np.arange(moments.size)
+    if (moments[1:] < moments[:-1]).any():  # not iterations one after another, and nothing else
+        order = np.argsort(moments, kind="mergesort")
+    places = np.empty(moments.size, np.int64)
+    distinct = np.empty(moments.size, np.int64)
+    size = 0
+    for place in order:
+        if size == 0 or moments[place] != distinct[size - 1]:
+            distinct[size] = moments[place]
+            size += 1
+        places[place] = size - 1
+    return distinct[:size].copy(), places
+
+
+@compiled
+def _rates(places: Int64s, power_w: Floats, serves: Bools, size: int) -> tuple[Int64s, Floats]:
+    """By span, (size - 1,) and (2, size - 1): iterations that run, and power of those that serve and of others.
+
+    places: where each iteration begins and ends, in turn.
+    """
+    begun, ended = np.zeros((2, size)), np.zeros((2, size))
+    steps = np.zeros(size, np.int64)
+    for i in range(power_w.size):
+        row = SERVING if serves[i] else OVERHEAD
+        first, last = places[2 * i], places[2 * i + 1]
+        steps[first] += 1
+        steps[last] -= 1
+        begun[row, first] += power_w[i]
+        ended[row, last] += power_w[i]
+    rates_w = np.empty((2, size - 1))
+    for row in range(2):
+        rate_w = 0.0
+        for span in range(size - 1):
+            rate_w += begun[row, span] - ended[row, span]
+            rates_w[row, span] = max(rate_w, 0.0)  # rounding must not owe anybody energy
+    return np.cumsum(steps)[:-1], rates_w
+
+
+@compiled
+def _covered(places: Int64s, spans: int) -> Bools:
+    """(n, spans) which spans lie inside each of the n intervals that begin and end at `places` in turn."""
+    inside = np.zeros((places.size // 2, spans), np.bool_)
+    for interval in range(len(inside)):
+        inside[interval, places[2 * interval] : places[2 * interval + 1]] = True
+    return inside
+
+
+@compiled
+def _expected(
+    at_ns: Int64s,
+    running: Int64s,
+    rates_w: Floats,
+    in_gap: Bools,
+    loading: Bools,
+    busy_j: float,
+    idle_power_w: float,
+) -> tuple[Floats, int, int, int]:
+    """Cumulative expectation (A, T); busy, idle and gap nanoseconds."""
+    span_ns = at_ns[1:] - at_ns[:-1]
+    power_w = np.zeros((FIRST_LOAD + len(loading), span_ns.size))
+    busy_ns = idle_ns = gap_ns = 0
+    for span in range(span_ns.size):
+        if running[span] > 0:
+            busy_ns += span_ns[span]
+            power_w[SERVING, span], power_w[OVERHEAD, span] = rates_w[:, span]
+        elif not in_gap[span]:
+            at_once = loading[:, span].sum()
+            if at_once == 0:
+                idle_ns += span_ns[span]
+                power_w[IDLE, span] = idle_power_w
+            for load in range(len(loading)):
+                if loading[load, span]:
+                    power_w[FIRST_LOAD + load, span] = idle_power_w / at_once
+        if in_gap[span]:
+            gap_ns += span_ns[span]
+    gap_power_w = busy_j / (busy_ns / 1e9) if busy_ns else idle_power_w
+    power_w[GAP] = np.where(in_gap, gap_power_w, 0.0)
+    expected_j = np.zeros((len(power_w), at_ns.size))
+    for account in range(len(power_w)):
+        for span in range(span_ns.size):
+            step_j = power_w[account, span] * (span_ns[span] / 1e9)
+            expected_j[account, span + 1] = expected_j[account, span] + step_j
+    return expected_j, busy_ns, idle_ns, gap_ns
+
+
+@compiled
+def _parts(at_ns: Int64s, expected_j: Floats, cell_edges_ns: Int64s) -> Floats:
+    """(A, C) what part of each meter step is expected of each account; a step's parts sum to 1.
+
+    The expectation at a step's edge is interpolated as `np.interp` does it.
+    """
+    accounts, cells = len(expected_j), cell_edges_ns.size - 1
+    parts = np.zeros((accounts, cells))
+    left_j, right_j = np.zeros(accounts), np.zeros(accounts)
+    span = 0
+    for edge in range(cells + 1):
+        while span + 2 < at_ns.size and at_ns[span + 1] <= cell_edges_ns[edge]:
+            span += 1
+        since_ns, span_ns = cell_edges_ns[edge] - at_ns[span], at_ns[span + 1] - at_ns[span]
+        for account in range(accounts):
+            before_j, after_j = expected_j[account, span], expected_j[account, span + 1]
+            slope = (after_j - before_j) / span_ns
+            right_j[account] = after_j if since_ns == span_ns else slope * since_ns + before_j
+        if edge:
+            total_j = 0.0
+            for account in range(accounts):
+                parts[account, edge - 1] = right_j[account] - left_j[account]
+                total_j += parts[account, edge - 1]
+            if total_j > 0:
+                parts[:, edge - 1] /= total_j
+            else:
+                parts[IDLE, edge - 1] = 1.0
+        left_j[:] = right_j
+    return parts

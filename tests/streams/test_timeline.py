@@ -1,26 +1,61 @@
 """A meter step goes to what happened in it; nothing is lost between accounts."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.metering import collect_readings, measure
 from streams.timeline import FIRST_LOAD, GAP, IDLE, OVERHEAD, SERVING, divide, lay_out
 from tests.builders import SECOND, T0, energy_frame
+from tests.rig.plain_timeline import plain_division, plain_timeline
 
 NONE = np.zeros(0, np.int64)
 
 
-def meter(end_s: float = 5.0, power_w: float = 500.0):
+def meter(end_s: float = 5.0, power_w: float = 500.0, step_s: float = 0.1):
     frames = [
-        energy_frame(s, s + 0.5, power_w=power_w, sequence=n) for n, s in enumerate(np.arange(0, end_s, 0.5))
+        energy_frame(s, s + 0.5, power_w=power_w, sequence=n, step_s=step_s)
+        for n, s in enumerate(np.arange(0, end_s, 0.5))
     ]
     return measure(collect_readings(frames), T0, T0 + round(end_s * SECOND))
 
 
 def at(seconds: float) -> int:
     return T0 + round(seconds * SECOND)
+
+
+def drawn_window(rng: np.random.Generator):
+    """What `lay_out` is given: iterations one after another, or over each other and beyond the window's edges."""
+    count = int(rng.integers(0, 40))
+    starts = rng.integers(at(-0.5), at(5), count)
+    ends = starts + rng.integers(1000, SECOND, count)
+    if rng.random() < 0.5:
+        edges = np.unique(rng.integers(at(-0.5), at(5.5), count + 1))
+        starts, ends = edges[:-1], edges[1:]
+    joules = rng.random(len(starts)) * 10.0 ** rng.integers(-3, 4, len(starts))
+    gaps, loads = (
+        [(at(a), at(b)) for a, b in np.sort(rng.uniform(-1, 6, (rng.integers(0, most), 2)))]
+        for most in (3, 4)
+    )
+    power_w = float(rng.choice([0.0, 1.5, 110.0]))
+    return (at(0), at(5), starts, ends, joules, rng.random(len(starts)) < 0.8), power_w, gaps, loads
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=300)
+def test_compiled_passes_have_the_bits_of_the_formulas(seed: int):
+    rng = np.random.default_rng(seed)
+    window, power_w, gaps, loads = drawn_window(rng)
+    timeline = lay_out(*window, idle_power_w=power_w, gaps=gaps, loads=loads)
+    plain = plain_timeline(*window, idle_power_w=power_w, gaps=gaps, loads=loads)
+    for field in fields(plain):
+        np.testing.assert_array_equal(getattr(timeline, field.name), getattr(plain, field.name))
+    measured = meter(rng.choice([0.5, 3.0, 5.0]), rng.uniform(1, 1000), rng.choice([0.04, 0.1, 0.5]))
+    steps = [(interval.cell_edges_ns, interval.cell_uj) for interval in measured]
+    np.testing.assert_array_equal(divide(timeline, measured), plain_division(plain, steps))
 
 
 @given(st.data())
