@@ -11,9 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.compiled import compiled
 from schemas.energy import EnergyFrame, Meter
+from streams.counters import counters_of
 
 __all__ = ["Edge", "MeterInterval", "MeterReadings", "collect_readings", "measure", "value_at"]
+
+Int64s = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +25,9 @@ class MeterReadings:
     """One counter epoch's readings in time order."""
 
     meter: Meter
-    times_ns: NDArray[np.int64]
+    times_ns: Int64s
     """(P,) strictly ascending."""
-    values_uj: NDArray[np.int64]
+    values_uj: Int64s
     """(P,) non-decreasing cumulative microjoules."""
 
 
@@ -50,15 +54,12 @@ class MeterInterval:
     meter: Meter
     left: Edge
     right: Edge
-    cell_edges_ns: NDArray[np.int64]
+    energy_uj: int
+    """Microjoules between the two edges."""
+    cell_edges_ns: Int64s
     """(C + 1,) the interval cut at every reading inside it."""
-    cell_uj: NDArray[np.int64]
+    cell_uj: Int64s
     """(C,) energy of each cell; sums to `energy_uj`."""
-
-    @property
-    def energy_uj(self) -> int:
-        """Microjoules between the two edges."""
-        return self.right.value_uj - self.left.value_uj
 
 
 def value_at(at_ns: int, before_ns: int, before_uj: int, after_ns: int, after_uj: int) -> int:
@@ -72,49 +73,59 @@ def value_at(at_ns: int, before_ns: int, before_uj: int, after_ns: int, after_uj
 def collect_readings(frames: Iterable[EnergyFrame]) -> list[MeterReadings]:
     """Join frames' readings by meter and epoch; the order of frames and repeats of one do not matter."""
     found = list(frames)
-    numbers: dict[tuple[str, str], int] = {}
-    meters: list[Meter] = []
-    numbered = []
-    for frame in found:
-        for meter in frame.meters:
-            if numbers.setdefault((meter.meter_id, meter.epoch), len(meters)) == len(meters):
-                meters.append(meter)
-        own = [numbers[meter.meter_id, meter.epoch] for meter in frame.meters]
-        numbered.append(np.asarray(own, np.int64)[frame.reading_meter])
+    meters, counters = counters_of(found)
     if not meters:
         return []
-    number = np.concatenate(numbered)
-    times_ns = np.concatenate([frame.reading_time_ns for frame in found])
-    values_uj = np.concatenate([frame.reading_uj for frame in found])
+    bounds, times_ns, values_uj, rising = _by_counter(
+        np.concatenate(counters),
+        np.concatenate([frame.reading_time_ns for frame in found]),
+        np.concatenate([frame.reading_uj for frame in found]),
+        len(meters),
+    )
+    edges = bounds.tolist()
     collected = []
-    for key in sorted(numbers):
-        chosen = number == numbers[key]
-        collected.append(MeterReadings(meters[numbers[key]], *_rising(times_ns[chosen], values_uj[chosen])))
-    return collected
+    for place, meter in enumerate(meters):
+        chosen = slice(edges[place], edges[place + 1])
+        own = times_ns[chosen], values_uj[chosen]
+        collected.append(MeterReadings(meter, *(own if rising[place] else _rising(*own))))
+    return sorted(collected, key=lambda one: (one.meter.meter_id, one.meter.epoch))
 
 
-def _rising(
-    times_ns: NDArray[np.int64], values_uj: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+@compiled
+def _by_counter(
+    counter: NDArray[np.int32], times_ns: Int64s, values_uj: Int64s, counters: int
+) -> tuple[Int64s, Int64s, Int64s, NDArray[np.bool_]]:
+    """Readings sorted by counter, else in order: where each counter's begin and the last one's end
+    (counters + 1,), their times and values (P,), and whether each counter's rise as they stand (counters,).
+    """
+    bounds = np.zeros(counters + 1, np.int64)
+    for place in counter:
+        bounds[place + 1] += 1
+    bounds = np.cumsum(bounds)
+    filled = bounds[:-1].copy()
+    times, values = np.empty(counter.size, np.int64), np.empty(counter.size, np.int64)
+    rising = np.ones(counters, np.bool_)
+    for i in range(counter.size):
+        place = counter[i]
+        at = filled[place]
+        times[at], values[at] = times_ns[i], values_uj[i]
+        if at > bounds[place] and (times[at] <= times[at - 1] or values[at] < values[at - 1]):
+            rising[place] = False
+        filled[place] += 1
+    return bounds, times, values, rising
+
+
+def _rising(times_ns: Int64s, values_uj: Int64s) -> tuple[Int64s, Int64s]:
     """Readings by ascending time, one per instant, none below one before it.
 
     A counter never falls, but a node's clock may be set back, and then two stretches of readings claim the
     same time: what was counted last is true, and all of it lies in the time that is claimed twice.
     """
-    if (np.diff(times_ns) > 0).all() and (np.diff(values_uj) >= 0).all():
-        return times_ns, values_uj
     order = np.lexsort((values_uj, times_ns))
     times_ns, values_uj = times_ns[order], values_uj[order]
     highest_uj = np.maximum.accumulate(values_uj)
     kept = (values_uj == highest_uj) & np.append(times_ns[1:] != times_ns[:-1], True)
     return times_ns[kept], values_uj[kept]
-
-
-def _edge(readings: MeterReadings, at_ns: int) -> Edge:
-    times, values = readings.times_ns, readings.values_uj
-    after = int(np.searchsorted(times, at_ns, side="left"))
-    before = after if after < len(times) and times[after] == at_ns else after - 1
-    return Edge(at_ns, int(times[before]), int(values[before]), int(times[after]), int(values[after]))
 
 
 def measure(readings: Sequence[MeterReadings], start_ns: int, end_ns: int) -> list[MeterInterval]:
@@ -125,18 +136,40 @@ def measure(readings: Sequence[MeterReadings], start_ns: int, end_ns: int) -> li
     """
     intervals = []
     for one in readings:
-        if len(one.times_ns) == 0:
+        times, values = one.times_ns, one.values_uj
+        if len(times) == 0:
             continue
-        left_ns = max(start_ns, int(one.times_ns[0]))
-        right_ns = min(end_ns, int(one.times_ns[-1]))
+        left_ns, right_ns = max(start_ns, int(times[0])), min(end_ns, int(times[-1]))
         if right_ns <= left_ns:
             continue
-        left, right = _edge(one, left_ns), _edge(one, right_ns)
-        inside = slice(
-            int(np.searchsorted(one.times_ns, left_ns, side="right")),
-            int(np.searchsorted(one.times_ns, right_ns, side="left")),
-        )
-        edges_ns = np.concatenate(([left_ns], one.times_ns[inside], [right_ns]))
-        values_uj = np.concatenate(([left.value_uj], one.values_uj[inside], [right.value_uj]))
-        intervals.append(MeterInterval(one.meter, left, right, edges_ns, np.diff(values_uj)))
+        left, right = (Edge(at_ns, *_around(times, values, at_ns)) for at_ns in (left_ns, right_ns))
+        left_uj, right_uj = left.value_uj, right.value_uj
+        cells = _cells(times, values, left_ns, left_uj, right_ns, right_uj)
+        intervals.append(MeterInterval(one.meter, left, right, right_uj - left_uj, *cells))
     return intervals
+
+
+@compiled
+def _around(times_ns: Int64s, values_uj: Int64s, at_ns: int) -> tuple[int, int, int, int]:
+    """Time and value of the last reading until `at_ns` and of the first from it on; there are both."""
+    after = np.searchsorted(times_ns, at_ns)
+    before = after if times_ns[after] == at_ns else after - 1
+    return times_ns[before], values_uj[before], times_ns[after], values_uj[after]
+
+
+@compiled
+def _cells(
+    times_ns: Int64s, values_uj: Int64s, left_ns: int, left_uj: int, right_ns: int, right_uj: int
+) -> tuple[Int64s, Int64s]:
+    """Edges (C + 1,) and energy (C,) of the steps from `left_ns` to `right_ns`."""
+    first = np.searchsorted(times_ns, left_ns, side="right")
+    last = np.searchsorted(times_ns, right_ns)
+    edges_ns, energy_uj = np.empty(last - first + 2, np.int64), np.empty(last - first + 1, np.int64)
+    edges_ns[0], edges_ns[-1] = left_ns, right_ns
+    edges_ns[1:-1] = times_ns[first:last]
+    before_uj = left_uj
+    for place in range(first, last):
+        energy_uj[place - first] = values_uj[place] - before_uj
+        before_uj = values_uj[place]
+    energy_uj[-1] = right_uj - before_uj
+    return edges_ns, energy_uj

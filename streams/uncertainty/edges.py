@@ -1,17 +1,20 @@
 """How far a window's meter may be off because the counter shows late, or in part, what happened at its edges."""
 
 from collections.abc import Sequence
+from math import sqrt
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.compiled import compiled
 from streams.metering import MeterInterval
+from streams.pairwise import pairwise_sum
 from streams.uncertainty.sensors import Sensor
 
 __all__ = ["edge_error"]
 
-Floats = NDArray[np.float64]
+Int64s = NDArray[np.int64]
 
 _LATE: Final = 1.3
 _PART: Final = 0.6
@@ -36,21 +39,25 @@ def edge_error(intervals: Sequence[MeterInterval], sensor: Sensor) -> float:
 
 
 def _error_uj(interval: MeterInterval, sensor: Sensor) -> float:
-    edges_s = (interval.cell_edges_ns - interval.cell_edges_ns[0]) / 1e9
-    length_s = np.maximum(np.diff(edges_s), 1e-9)
-    power = interval.cell_uj / length_s
-    step_s = float(np.mean(length_s))
+    step_s, square_s2, scatter_uw, change_uw = _steps(interval.cell_edges_ns, interval.cell_uj)
     late_s = max(sensor.average_s, step_s)
     # Neighbouring steps share all of an average but its ends: what they differ by says how power varies inside.
-    within = (
-        _scatter(power) * float(np.sqrt(late_s / step_s)) if sensor.average_s > step_s else _scatter(power)
-    )
-    late_uj = abs(float(power[-1] - power[0])) * late_s / 2.0
-    shape_uj = within * late_s * float(np.sqrt(2.0 / 12.0))
-    part_uj = _PART * _scatter(power) * float(np.sqrt((length_s**2).sum() * (1.0 - sensor.duty)))
-    return float(np.sqrt(_LATE**2 * (late_uj**2 + shape_uj**2) + part_uj**2))
+    within = scatter_uw * sqrt(late_s / step_s) if sensor.average_s > step_s else scatter_uw
+    late_uj = abs(change_uw) * late_s / 2.0
+    shape_uj = within * late_s * sqrt(2.0 / 12.0)
+    part_uj = _PART * scatter_uw * sqrt(square_s2 * (1.0 - sensor.duty))
+    return sqrt(_LATE**2 * (late_uj**2 + shape_uj**2) + part_uj**2)
 
 
-def _scatter(power: Floats) -> float:
-    """Standard deviation of the power from one step to the next."""
-    return float(np.sqrt(np.mean(np.diff(power) ** 2) / 2.0)) if len(power) > 1 else 0.0
+@compiled
+def _steps(edges_ns: Int64s, energy_uj: Int64s) -> tuple[float, float, float, float]:
+    """A counter's steps, edges (C + 1,), energy (C,): mean length in seconds, sum of the lengths' squares, standard
+    deviation of the power from one step to the next, and how much power changed from the first to the last, in µW.
+    """
+    edges_s = (edges_ns - edges_ns[0]) / 1e9
+    length_s = np.maximum(edges_s[1:] - edges_s[:-1], 1e-9)
+    power_uw = energy_uj / length_s
+    steps_uw = power_uw[1:] - power_uw[:-1]
+    scatter_uw = np.sqrt(pairwise_sum(steps_uw * steps_uw) / steps_uw.size / 2.0) if steps_uw.size else 0.0
+    step_s = pairwise_sum(length_s) / length_s.size
+    return step_s, pairwise_sum(length_s * length_s), scatter_uw, power_uw[-1] - power_uw[0]
