@@ -108,41 +108,50 @@ def split_window(
     trace, sums = rows_and_sums(window)
     energy = model.energy
     duration_ns = (window.iteration_end_ns - window.iteration_start_ns).astype(np.float64)
-    weights = np.stack((trace.weights, np.zeros(trace.iterations) if owed is None else owed))
+    weights = np.zeros((2, trace.iterations))
+    weights[0] = trace.weights
+    if owed is not None:
+        weights[1] = owed
     shares = declared_shares(trace, sums, energy, duration_ns, weights)
     split = _attributed(trace, sums, shares, energy, rules, seed)
-    served = sums.requests > 0
-    all_served = bool(served.all())
-    iteration_j = shares.iteration_j
-    if not all_served:
-        iteration_j = np.where(served, iteration_j, _overhead_j(energy, trace))
-    # Behind the requests stand the rows whose output was dropped, each as a player of its own.
-    real = len(window.requests.ordinal)
-    request_j = split.request_j[:real]
-    half_widths_j = split.half_widths_j[:real]
-    estimator = np.divide(half_widths_j, request_j, out=np.zeros_like(request_j), where=request_j > 0)
     terms = shares.linear_terms
     add_the_rest(terms, energy, split.request_j)
+    served = sums.requests > 0
+    iteration_j, overhead_j, overhead = shares.iteration_j, 0.0, 0.0
+    if not served.all():
+        iteration_j = np.where(served, iteration_j, _overhead_j(energy, trace))
+        overhead_j = float((iteration_j * window.iteration_share)[~served].sum())
+        overhead = float(window.iteration_share[~served].sum())
+    # Behind the requests stand the rows whose output was dropped, each as a player of its own.
+    real = len(window.requests.ordinal)
     own, late = shares.features
+    own |= {"idle_s": 0.0, "overhead_iterations": overhead}
     return WindowSplit(
         iteration_j=iteration_j,
         iteration_serves=served,
-        request_j=request_j,
-        overhead_j=0.0 if all_served else float((iteration_j * window.iteration_share)[~served].sum()),
-        dropped_j=float(split.request_j[real:].sum()),
+        request_j=split.request_j[:real],
+        overhead_j=overhead_j,
+        dropped_j=float(split.request_j[real:].sum()) if trace.requests > real else 0.0,
         term_shares=terms[:real],
         spread=model.spread,
-        sampling=estimator / Z_95,
+        sampling=_sampling(split, real),
         held_ns=np.rint(shares.held[:real]).astype(np.int64),
-        features=own
-        | {"idle_s": 0.0, "overhead_iterations": float(window.iteration_share[~served].sum())}
-        | ({} if owed is None else _owed_features(late, owed, duration_ns)),
+        features=own if owed is None else own | _owed_features(late, owed, duration_ns),
         method=split.method if served.any() else "",
         permutations=split.permutations,
         evaluations=split.evaluations,
         error_estimate=split.error_estimate,
         converged=split.converged,
     )
+
+
+def _sampling(split: TraceAttribution, real: int) -> NDArray[np.float64]:
+    """(R,) standard error of each request's joules by sampling, relative to them."""
+    if split.error_estimate == 0.0:
+        return np.zeros(real)
+    half_widths_j, request_j = split.half_widths_j[:real], split.request_j[:real]
+    estimator = np.divide(half_widths_j, request_j, out=np.zeros_like(request_j), where=request_j > 0)
+    return estimator / Z_95
 
 
 def _attributed(
@@ -168,9 +177,9 @@ def _owed_features(
     late: Mapping[str, float], owed: NDArray[np.float64], duration_ns: NDArray[np.float64]
 ) -> dict[str, float]:
     """Features of what a late meter owes, and the seconds of iterations among it."""
-    return {f"{OWED}{name}": value for name, value in late.items() if value} | {
-        OWED_BUSY: float(owed @ duration_ns) / 1e9
-    }
+    features = {f"{OWED}{name}": value for name, value in late.items() if value}
+    features[OWED_BUSY] = float(owed @ duration_ns) / 1e9
+    return features
 
 
 def _overhead_j(model: EnergyModel, trace: Trace) -> NDArray[np.float64]:

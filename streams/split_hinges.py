@@ -92,6 +92,7 @@ def _tiers(
     begins, reach = _reach(wide[0], d_wide, positive)
     slope, of_wide = np.zeros(requests.size), np.zeros(d_wide.size)
     said = np.full(requests.size, _CLOSED)
+    most_apart = weights.shape[0] - 2
     still_open = most = 0
     for t in range(requests.size):
         if not reach[t] > threshold:
@@ -102,14 +103,14 @@ def _tiers(
             continue
         said[t] = _OPEN
         still_open += 1
-        if begins[t + 1] - begins[t] <= MAX_SINGLED_OUT:
+        if begins[t + 1] - begins[t] <= most_apart:
             most = max(most, begins[t + 1] - begins[t])
     kinds = np.empty((still_open, 1 + most))
     found = 0
     singled, shares, above = np.zeros(most), np.zeros(most), np.zeros(1 << most)
     for t in range(requests.size):
         begin, end = begins[t], begins[t + 1]
-        if said[t] == _CLOSED or end - begin > MAX_SINGLED_OUT:
+        if said[t] == _CLOSED or end - begin > most_apart:
             continue
         singled[: end - begin] = d_wide[begin:end]
         singled[end - begin :] = 0.0

@@ -37,8 +37,6 @@ def rows_and_sums(window: EngineWindow) -> tuple[Trace, IterationSums]:
         requests.prompt_tokens,
         padded_tokens,
     )
-    adapters = requests.adapter.tolist()
-    names = {name: index for index, name in enumerate(sorted(set(adapters) - {""}))}
     trace = Trace.from_runs(
         decode_request=decode[0],
         decode_first=decode[1],
@@ -50,10 +48,19 @@ def rows_and_sums(window: EngineWindow) -> tuple[Trace, IterationSums]:
         wide_context=wide[3],
         weights=window.iteration_share,
         padded_tokens=padded_tokens,
-        adapter=np.asarray([names.get(name, -1) for name in adapters], np.int64)[owners],
+        adapter=_numbered(requests.adapter.tolist())[owners],
         prefix_group=requests.prefix_group[owners],
     )
     return trace, IterationSums(*sums)
+
+
+def _numbered(adapters: list[str]) -> Ints:
+    """Each request's adapter, numbered by name; -1 for none."""
+    names = sorted(set(adapters) - {""})
+    if not names:
+        return np.full(len(adapters), -1)
+    numbers = {name: index for index, name in enumerate(names)}
+    return np.asarray([numbers.get(name, -1) for name in adapters], np.int64)
 
 
 @compiled

@@ -192,7 +192,7 @@ def declared_attribution(
         method="shapley_series" if series else "shapley_exact",
         permutations=0,
         evaluations=0,
-        error_estimate=_largest_relative(request_j, half_widths_j),
+        error_estimate=_largest_relative(request_j, half_widths_j) if series else 0.0,
         converged=True,
         seed=seed,
     )

@@ -6,6 +6,7 @@ its share gains when the coefficients move by that column. Loadings of rows add 
 and hurt another cancel in a sum over both, and squares are taken last.
 """
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -71,11 +72,17 @@ def term_shares(trace: Trace, sums: IterationSums, model: EnergyModel, request_j
 
 def add_the_rest(shares: Floats, model: EnergyModel, request_j: Floats) -> None:
     """Fill the experts' or the knee's column of `shares` (R, 7) with what the linear ones leave of `request_j`."""
-    left = max(range(5, 7), key=lambda i: float(getattr(model, COEFFICIENTS[i])))
-    coefficient = float(getattr(model, COEFFICIENTS[left]))
+    linear, left, coefficient = _coefficients(model)
     if coefficient > 0:
-        linear = np.asarray([getattr(model, name) for name in COEFFICIENTS[:5]])
         shares[:, left] = (request_j - shares[:, :5] @ linear) / coefficient
+
+
+@lru_cache(maxsize=1024)
+def _coefficients(model: EnergyModel) -> tuple[Floats, int, float]:
+    """(5,) those of the linear terms; which of the others is the larger, and what it is."""
+    linear = np.asarray([getattr(model, name) for name in COEFFICIENTS[:5]])
+    left = max(range(5, 7), key=lambda i: float(getattr(model, COEFFICIENTS[i])))
+    return linear, left, float(getattr(model, COEFFICIENTS[left]))
 
 
 def share_loadings(shares: Floats, spread: Floats, request_j: Floats, total_j: float) -> Floats:
