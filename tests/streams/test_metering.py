@@ -1,6 +1,5 @@
 """The meter's energy is exact, additive over neighbours, and never invented."""
 
-from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -8,9 +7,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.energy import EnergyFrame, Meter
+from schemas.energy import Meter
 from streams.metering import MeterReadings, collect_readings, measure, value_at
 from tests.builders import SECOND, T0, energy_frame
+from tests.rig.metered_frames import metered_frames
 
 METER = Meter("GPU-0", "gpu", "boot-1", "gpu", "counter")
 
@@ -62,40 +62,7 @@ def test_a_counter_reset_is_a_new_epoch_and_never_a_negative_delta():
     assert [interval.energy_uj for interval in intervals] == [2 * 500_000_000, 2 * 100_000_000]
 
 
-@st.composite
-def frames(draw: st.DrawFn) -> list[EnergyFrame]:
-    """Frames of up to three counters, some of them new in the middle, a node's clock set back now and then."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    epochs = ["boot-1"] * 3
-    values_uj = rng.integers(0, 2**60, 3)
-    found = []
-    for number in range(rng.integers(0, 12)):
-        if rng.random() < 0.1:
-            epochs[rng.integers(3)] = f"boot-{number + 2}"
-        start_ns = T0 + (number - 3 * int(rng.random() < 0.1)) * SECOND // 2
-        meter = np.sort(rng.integers(0, 3, rng.integers(0, 12)))
-        times_ns = start_ns + np.sort(rng.choice(SECOND // 2, len(meter), replace=False))
-        rises_uj = rng.integers(0, 10**8, len(meter))
-        energy_uj = [
-            values_uj[own] + rises_uj[: i + 1][meter[: i + 1] == own].sum() for i, own in enumerate(meter)
-        ]
-        values_uj += np.bincount(meter, rises_uj, 3).astype(np.int64)
-        order = np.argsort(times_ns) if rng.random() < 0.5 else np.arange(len(meter))
-        found.append(
-            replace(
-                energy_frame(number / 2, (number + 1) / 2, sequence=number),
-                meters=tuple(
-                    Meter(f"GPU-{i}", "gpu", epoch, "gpu", "counter") for i, epoch in enumerate(epochs)
-                ),
-                reading_meter=meter[order].astype(np.int32),
-                reading_time_ns=times_ns[order],
-                reading_uj=np.asarray(energy_uj, np.int64)[order],
-            )
-        )
-    return found
-
-
-@given(frames())
+@given(metered_frames())
 def test_readings_are_joined_by_counter_in_order_of_time_and_never_fall(found):
     plain: dict[tuple[str, str], dict[int, int]] = {}
     for frame in found:
