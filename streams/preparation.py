@@ -11,7 +11,7 @@ from schemas.frames import decode_energy, decode_iterations, encode_energy, enco
 from schemas.iterations import IterationFrame
 from schemas.side_inputs import EngineDescriptor, ModelVersion
 from streams.booking import book
-from streams.groups import Group, Held
+from streams.groups import Group, Held, forget_sealed
 from streams.ledger.rows import batch_table, ledger_table, meter_table
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
@@ -33,6 +33,7 @@ def prepare_booking() -> None:
     group.hold_iterations(Held(decode_iterations(encode_iterations(_ITERATIONS)), 0, _SECOND_NS))
     group.hold_energy(Held(decode_energy(encode_energy(_ENERGY)), 0, _SECOND_NS))
     batches = [book(close_window(group, 0, _SECOND_NS), side, SplitRules())]
+    forget_sealed(group, _SECOND_NS, _SECOND_NS)
     for table in (ledger_table, meter_table, batch_table):
         table(batches)
 

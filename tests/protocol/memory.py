@@ -14,12 +14,10 @@ from typing import Any, TypeVar
 import pytest
 
 import streams.pipeline
-import streams.reach
 import streams.repair
 import streams.windows
 from streams.batch import Batch
 from streams.windows import ClosedWindow, Group
-from tests.protocol.identity import by_identity
 from tests.protocol.store import booked
 
 __all__ = ["remembering"]
@@ -45,7 +43,6 @@ def _memory() -> tuple[tuple[ModuleType, str, Callable[..., Any]], ...]:
     decoders = ("decode_iterations", "decode_energy", "decode_load")
     return (
         *((streams.pipeline, name, cache(getattr(streams.pipeline, name))) for name in decoders),
-        (streams.reach, "reading_times", by_identity(streams.reach.reading_times)),
         (streams.pipeline, "Held", _once(streams.pipeline.Held)),
         (streams.windows, "close_window", _closing_once(streams.windows.close_window)),
         (streams.repair, "book", _book),
