@@ -3,6 +3,7 @@
 import hashlib
 import struct
 from collections.abc import Sequence
+from typing import Final
 
 __all__ = ["batch_id", "inputs_digest", "seed"]
 
@@ -27,10 +28,8 @@ def inputs_digest(inputs: Sequence[object]) -> str:
     Rows of two attempts at one batch share it only if they were made of the same frames under the same models:
     so the rows of an attempt that was never sealed do not mix with those of one that was.
     """
-    digest = hashlib.blake2b(digest_size=8, person=b"wattledger-input")
-    for one in inputs:
-        digest.update(_text(str(one)))
-    return digest.hexdigest()
+    data = b"".join([_text(str(one)) for one in inputs])
+    return hashlib.blake2b(data, digest_size=8, person=b"wattledger-input").hexdigest()
 
 
 def seed(batch: str) -> int:
@@ -41,4 +40,7 @@ def seed(batch: str) -> int:
 
 def _text(text: str) -> bytes:
     data = text.encode()
-    return struct.pack(">I", len(data)) + data
+    return _LENGTH.pack(len(data)) + data
+
+
+_LENGTH: Final = struct.Struct(">I")

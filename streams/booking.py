@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.identity import batch_id, inputs_digest, seed
-from schemas.iterations import IterationFrame
+from schemas.packed_iterations import PackedIterations
 from schemas.side_inputs import EngineDescriptor
 from streams.assembly import EngineWindow, assemble
-from streams.attribution import apportion
 from streams.batch import Batch
 from streams.estimates import Estimate, estimate_of, estimated_uj
 from streams.lines import EnginePart, booked_lines, request_scale, weights_of
@@ -28,6 +27,7 @@ from streams.split import SplitRules, WindowSplit, split_window
 from streams.timeline import IDLE, Timeline, divide, lay_out
 from streams.uncertainty.edges import edge_error
 from streams.uncertainty.sensors import sensor
+from streams.whole_microjoules import whole_microjoules
 from streams.windows import ClosedWindow
 
 __all__ = ["book"]
@@ -68,9 +68,9 @@ def book(
     if estimate is not None and (metered_uj := round(float(estimated_uj(timeline).sum()))):
         by_account_uj, edges = estimated_uj(timeline), estimate.relative_sd
     weights = weights_of(by_account_uj, parts)
-    energy_uj = apportion(weights, metered_uj)
+    energy_uj, energy_of_host_uj = (whole_microjoules(weights, uj) for uj in (metered_uj, host_uj))
     estimated = estimate is not None
-    accounts, requests = booked_lines(closed, parts, energy_uj, apportion(weights, host_uj), edges, estimated)
+    accounts, requests = booked_lines(closed, parts, energy_uj, energy_of_host_uj, edges, estimated)
     splits = [part.split for part in parts]
     zone, site = _place(closed, descriptors, side)
     return Batch(
@@ -144,7 +144,7 @@ def _inputs(closed: ClosedWindow, parts: Sequence[EnginePart], rules: SplitRules
 
 def _engine_windows(closed: ClosedWindow) -> list[EngineWindow]:
     """One per engine process, by engine and incarnation; a process with no iteration inside has none."""
-    frames: dict[tuple[str, str], list[IterationFrame]] = defaultdict(list)
+    frames: dict[tuple[str, str], list[PackedIterations]] = defaultdict(list)
     for held in closed.iterations:
         frames[held.frame.engine_id, held.frame.incarnation].append(held.frame)
     windows = [assemble(frames[key], closed.start_ns, closed.end_ns) for key in sorted(frames)]

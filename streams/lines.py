@@ -6,16 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.compiled import compiled
 from streams.assembly import EngineWindow
 from streams.batch import AccountLine, RequestLines
 from streams.models import ModelInForce
 from streams.split import WindowSplit
 from streams.timeline import IDLE, OVERHEAD, SERVING
-from streams.uncertainty.loadings import share_loadings
 from streams.uncertainty.sums import Z_90
 from streams.windows import ClosedWindow
 
 __all__ = ["EnginePart", "booked_lines", "request_scale", "weights_of"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class EnginePart:
     split: WindowSplit
 
 
-def weights_of(by_account_uj: NDArray[np.float64], parts: Sequence[EnginePart]) -> NDArray[np.float64]:
+def weights_of(by_account_uj: Floats, parts: Sequence[EnginePart]) -> Floats:
     """Microjoules, in float, of idle, gap, each load, each engine's overhead, then every request."""
     overhead_j = np.asarray([part.split.overhead_j for part in parts])
     dropped_j = np.asarray([part.split.dropped_j for part in parts])
@@ -48,8 +51,8 @@ def _scale(measured_uj: float, modelled_j: float) -> float:
 def booked_lines(
     closed: ClosedWindow,
     parts: Sequence[EnginePart],
-    energy_uj: NDArray[np.int64],
-    host_uj: NDArray[np.int64],
+    energy_uj: Ints,
+    host_uj: Ints,
     edges: float,
     estimated: bool,
 ) -> tuple[tuple[AccountLine, ...], tuple[RequestLines, ...]]:
@@ -60,10 +63,8 @@ def booked_lines(
         *(("cold_start", engine_id, load_id) for load_id, engine_id, _, _ in closed.loads),
         *(("overhead", part.window.engine_id, "") for part in parts),
     ]
-    accounts = tuple(
-        AccountLine(account, engine_id, load_id, int(energy_uj[index]), int(host_uj[index]))
-        for index, (account, engine_id, load_id) in enumerate(owners)
-    )
+    booked = zip(owners, energy_uj[: len(owners)].tolist(), host_uj[: len(owners)].tolist(), strict=True)
+    accounts = tuple(AccountLine(*owner, energy, host) for owner, energy, host in booked)
     requests, at = [], len(owners)
     serving_j = sum(part.split.serving_j for part in parts)
     for part in parts:
@@ -73,17 +74,17 @@ def booked_lines(
     return accounts, tuple(requests)
 
 
-def request_scale(weights: NDArray[np.float64], parts: Sequence[EnginePart]) -> float:
+def request_scale(weights: Floats, parts: Sequence[EnginePart]) -> float:
     """Microjoules per modelled joule of requests, before they become integers."""
     requests = sum(len(part.split.request_j) for part in parts)
-    modelled_j = sum(float(part.split.request_j.sum()) for part in parts)
+    modelled_j = sum(part.split.requested_j for part in parts)
     return _scale(float(weights[len(weights) - requests :].sum()), modelled_j)
 
 
 def _request_lines(
     part: EnginePart,
-    energy_uj: NDArray[np.int64],
-    host_uj: NDArray[np.int64],
+    energy_uj: Ints,
+    host_uj: Ints,
     serving_j: float,
     edges: float,
     estimated: bool,
@@ -94,19 +95,57 @@ def _request_lines(
     has no such anchor, and its errors move all requests alike.
     """
     split = part.split
-    scale_uj = _scale(float(energy_uj.sum()), float(split.request_j.sum())) * serving_j
-    loadings_uj = scale_uj * share_loadings(split.term_shares, split.spread, split.request_j, serving_j)
     if estimated:
         loadings_uj = 1e6 * split.term_shares @ split.spread
-    sampling_uj = split.sampling * energy_uj
-    variance = np.square(loadings_uj).sum(axis=1) + sampling_uj**2 + (edges * energy_uj) ** 2
+    else:
+        scale_uj = _scale(float(energy_uj.sum()), split.requested_j) * serving_j
+        moved = split.term_shares @ split.spread
+        loadings_uj = _anchored(moved, split.request_j, serving_j, scale_uj)
+    half_width_uj, narrow_uj, sampling_uj = _certainties(loadings_uj, split.sampling, energy_uj, edges)
     return RequestLines(
         window=part.window,
         energy_uj=energy_uj,
         host_uj=host_uj,
-        half_width_uj=np.ceil(Z_90 * np.sqrt(variance)).astype(np.int64),
-        model_loadings_uj=loadings_uj.astype(np.float32),
-        sampling_uj=np.ceil(sampling_uj).astype(np.int64),
+        half_width_uj=half_width_uj,
+        model_loadings_uj=narrow_uj,
+        sampling_uj=sampling_uj,
         term_shares=split.term_shares,
         held_ns=split.held_ns,
     )
+
+
+@compiled
+def _anchored(moved: Floats, request_j: Floats, total_j: float, scale_uj: float) -> Floats:
+    """(R, 7) `scale_uj` times `loadings.share_loadings` of shares @ spread, which is `moved`."""
+    loadings = np.zeros(moved.shape)
+    if total_j <= 0:
+        return loadings
+    whole = np.zeros(moved.shape[1])
+    for r in range(moved.shape[0]):
+        for error in range(whole.size):
+            whole[error] += moved[r, error]
+    for r in range(moved.shape[0]):
+        part = request_j[r] / total_j
+        for error in range(whole.size):
+            loadings[r, error] = scale_uj * ((moved[r, error] - part * whole[error]) / total_j)
+    return loadings
+
+
+@compiled
+def _certainties(
+    loadings_uj: Floats, sampling: Floats, energy_uj: Ints, edges: float
+) -> tuple[Ints, NDArray[np.float32], Ints]:
+    """Half widths (R,), loadings (R, 7) as they are kept and standard errors by sampling (R,), microjoules."""
+    requests, errors = loadings_uj.shape
+    narrow_uj = np.empty((requests, errors), np.float32)
+    half_width_uj, sampling_uj = np.empty(requests, np.int64), np.empty(requests, np.int64)
+    for r in range(requests):
+        variance = 0.0
+        for error in range(errors):
+            narrow_uj[r, error] = loadings_uj[r, error]
+            variance += loadings_uj[r, error] * loadings_uj[r, error]
+        drawn_uj, shown_uj = sampling[r] * energy_uj[r], edges * energy_uj[r]
+        variance = variance + drawn_uj * drawn_uj + shown_uj * shown_uj
+        half_width_uj[r] = np.int64(np.ceil(Z_90 * np.sqrt(variance)))
+        sampling_uj[r] = np.int64(np.ceil(drawn_uj))
+    return half_width_uj, narrow_uj, sampling_uj

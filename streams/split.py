@@ -61,6 +61,8 @@ class WindowSplit:
     """(I,) whether the iteration served a request; one that did not is overhead."""
     request_j: NDArray[np.float64]
     """(R,) inside the batch."""
+    requested_j: float
+    """Their sum."""
     overhead_j: float
     """Inside the batch, of iterations that served no request."""
     dropped_j: float
@@ -89,7 +91,7 @@ class WindowSplit:
     @property
     def serving_j(self) -> float:
         """Its iterations that served requests."""
-        return float(self.request_j.sum()) + self.dropped_j
+        return self.requested_j + self.dropped_j
 
 
 def split_window(
@@ -126,10 +128,12 @@ def split_window(
     real = len(window.requests.ordinal)
     own, late = shares.features
     own |= {"idle_s": 0.0, "overhead_iterations": overhead}
+    request_j = split.request_j[:real]
     return WindowSplit(
         iteration_j=iteration_j,
         iteration_serves=served,
-        request_j=split.request_j[:real],
+        request_j=request_j,
+        requested_j=float(request_j.sum()),
         overhead_j=overhead_j,
         dropped_j=float(split.request_j[real:].sum()) if trace.requests > real else 0.0,
         term_shares=terms[:real],

@@ -39,8 +39,8 @@ def of_window(
     """v(N) (T,), what is held (R,), the linear terms (R, 7) and the terms' sums (F, 9 + K).
 
     linear: of energy and of time. hinged: lines (H, 6), slopes (H, T) and shares of wide rows (H, W). experts:
-    joules, and at 1 joule the shares of decode rows (T,) and wide rows (W,) and what is touched (T,). groups: joules
-    of an adapter and of a prefix group, and how many there are (2, T). features: weights (F, T) and knees
+    joules, and at 1 joule the shares of decode rows (T,) and wide rows (W,) and what is touched (T,). groups:
+    joules of an adapter and of a prefix group, and how many there are (2, T). features: weights (F, T) and knees
     (K,). The shares but those of groups are added to `request_j` (R,).
     """
     energy_game, time_game = linear
