@@ -22,9 +22,10 @@ from typing import Final
 import numpy as np
 from confluent_kafka import Producer
 
-from benchmarks.fleet_load import Load, frames, send, side_inputs
+from benchmarks.fleet_load import Load, Message, frames, send, side_inputs
 from benchmarks.processes import cpu_seconds, descendants
 from benchmarks.stream import stored_ages_s
+from producers.simulation.fleet import FRAME_US
 from streams.ledger import migrations
 from streams.ledger.client import connect
 from wattledger.demo import begin_at_the_end
@@ -152,13 +153,12 @@ def _published(kafka: str, load: Load, stopped: Callable[[], bool]) -> Iterator[
             "log_level": 0,
         }
     )
-    now_ns = time.time_ns() // SECOND_NS * SECOND_NS
-    send(producer, side_inputs(load, now_ns))
-    next(frames(load, now_ns))  # draws the engines: seconds that must not fall into the run
-    origin_ns = (time.time_ns() // SECOND_NS + 1) * SECOND_NS
+    send(producer, side_inputs(load, time.time_ns() // SECOND_NS * SECOND_NS))
+    slots = _made_ahead(load)
+    origin_ns = slots[0][0] - FRAME_US * 1000
 
     def publish() -> None:
-        for end_ns, messages in frames(load, origin_ns):
+        for end_ns, messages in slots:
             if ended.is_set() or stopped():
                 break
             early_s = end_ns / 1e9 - time.time()
@@ -167,6 +167,7 @@ def _published(kafka: str, load: Load, stopped: Callable[[], bool]) -> Iterator[
             send(producer, messages)
         producer.flush(60)
 
+    time.sleep(max(0.0, origin_ns / 1e9 - time.time()))
     with ThreadPoolExecutor(1) as thread:
         publishing = thread.submit(publish)
         try:
@@ -174,6 +175,19 @@ def _published(kafka: str, load: Load, stopped: Callable[[], bool]) -> Iterator[
         finally:
             ended.set()
             publishing.result()
+
+
+def _made_ahead(load: Load) -> list[tuple[int, list[Message]]]:
+    """Every interval's messages, the first some time from now: making them must not slow what is measured."""
+    now_ns = time.time_ns() // SECOND_NS * SECOND_NS
+    next(frames(load, now_ns))  # draws the engines
+    began = time.monotonic()
+    next(frames(load, now_ns))
+    ahead_s = 2.0 + 2.0 * (time.monotonic() - began) * load.seconds * 1e6 / FRAME_US
+    origin_ns = (time.time_ns() // SECOND_NS + 1 + round(ahead_s)) * SECOND_NS
+    slots = list(frames(load, origin_ns))
+    assert time.time_ns() < origin_ns, f"making the messages took longer than {ahead_s:.0f} s"
+    return slots
 
 
 if __name__ == "__main__":

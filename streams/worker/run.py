@@ -47,6 +47,7 @@ def run_worker(settings: WorkerSettings) -> None:
     """
     # The embedded database answers one thread only; a server does not mind.
     thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+    booking = ThreadPoolExecutor(1, thread_name_prefix="booking")
     client = thread.submit(connect, settings.clickhouse).result()
     thread.submit(require_current, client).result()
     metrics, health, own = WorkerMetrics.create(), Health(), own_cpu(settings)
@@ -69,7 +70,7 @@ def run_worker(settings: WorkerSettings) -> None:
         repairs = Repairs(client, sink, ranges.read, side, settings.windows, settings.split)
         span = otlp_spans() if settings.traces else no_span
         durable = Durable(
-            sink, side, settings.split, epochs, metrics, dead_letters.publish, health.turned, span
+            sink, side, settings.split, epochs, metrics, dead_letters.publish, booking, health.turned, span
         )
         shell = Shell(
             settings=settings,
@@ -99,5 +100,6 @@ def run_worker(settings: WorkerSettings) -> None:
             thread.submit(last_own_footprint, own, sink, metrics).result()
             thread.submit(client.close).result()
             thread.shutdown()
+            booking.shutdown()
             side_reader.close()
             ranges.close()

@@ -30,7 +30,7 @@ class WorkerSettings:
     flush_interval_s: float = 0.25
     """Latency of a closed window against the number of inserts per second."""
     flush_windows: int = 500
-    """Windows per insert: fewer cost throughput (an insert has 4-10 ms of fixed cost), more cost memory."""
+    """Windows per flush: their frames stay in memory until all of them are stored."""
     most_held_bytes: int = 128 * 1024 * 1024
     """Frames held, as on the wire (in memory ten times as much): above this nothing is read while a flush waits
     for the database. A thousand engines hold 45 MB in ordinary traffic."""

@@ -1,8 +1,8 @@
 """Traces of flushes: one span each, with what it wrote inside; without OpenTelemetry, none."""
 
 import sys
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,8 +28,8 @@ def flush(span: OpenSpan, write: Callable[..., None]) -> bool:
     epochs: Any = SimpleNamespace(in_order=lambda windows: iter([list(windows)] if windows else []))
     sink: Any = SimpleNamespace(write=write)
     durable = Durable(
-        sink, SideInputs(), SplitRules(), epochs, WorkerMetrics.create(), lambda letters: None, lambda: None, span,
-        threading.Event(),
+        sink, SideInputs(), SplitRules(), epochs, WorkerMetrics.create(), lambda letters: None,
+        ThreadPoolExecutor(1), lambda: None, span,
     )  # fmt: skip
     return durable.write(Work((), (LETTER,), (), (), ((ITERATIONS, 0, 0),)))
 
