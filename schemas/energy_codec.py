@@ -31,7 +31,8 @@ MOST_NAMES_BYTES: Final = 4096
 worker's core is meant for 1,000 engines; with more groups than are kept all their texts are read at every frame."""
 
 Int64s = NDArray[np.int64]
-Certify = Callable[[bytes], tuple[bool, int, int, int, int, NDArray[np.int32], Int64s, NDArray[np.uint8]]]
+Bytes = NDArray[np.uint8]
+Certify = Callable[[Bytes], tuple[Bytes, int, int, int, int, NDArray[np.int32], Int64s]]
 
 
 def encode_energy(frame: EnergyFrame) -> bytes:
@@ -119,10 +120,13 @@ def _certified(payload: bytes) -> EnergyFrame | None:
     certify = _certify()
     if certify is None:
         return None
-    sound, sequence, start_ns, end_ns, watermark_ns, meter, readings, names = certify(payload)
-    if not sound:
+    found, sequence, start_ns, end_ns, watermark_ns, meter, readings = certify(
+        np.frombuffer(payload, np.uint8)
+    )
+    names = found.tobytes()
+    if not names:
         return None
-    named = _named(names.tobytes()) if len(names) <= MOST_NAMES_BYTES else _checked(names.tobytes())
+    named = _named(names) if len(names) <= MOST_NAMES_BYTES else _checked(names)
     return EnergyFrame(
         group_id=named.group_id,
         node_id=named.node_id,
@@ -204,7 +208,7 @@ def prepare_energy() -> None:
     """Load the compiled decoder now and not at the first frame."""
     certify = _certify()
     if certify is not None:
-        certify(b"")
+        certify(np.frombuffer(b"", np.uint8))
 
 
 def _first_energies(meter: Int64s, energies_uj: Int64s, meters: int) -> Int64s:

@@ -66,8 +66,8 @@ def test_frames_of_one_node_share_what_texts_name():
 
 
 def test_frames_with_more_names_than_are_kept_mean_the_same():
-    """Ids of 512 characters: four meters have more bytes of names than any frame that is remembered."""
-    meters = tuple(Meter("x" * 508 + f"{n:04}", "gpu", "e" * 512, "gpu", "counter") for n in range(4))
+    """A dozen meters with long ids have more bytes of names than any frame that is remembered."""
+    meters = tuple(Meter("x" * 396 + f"{n:04}", "gpu", "boot-1", "gpu", "counter") for n in range(12))
     frame = replace(energy_frame(), meters=meters)
     held = energy_codec._named.cache_info().currsize
     assert meaning(decode_energy(encode_energy(frame))) == meaning(frame)
@@ -83,6 +83,8 @@ def test_frames_with_more_names_than_are_kept_mean_the_same():
         b"\x08\x81\x80\x80\x80\x10\x12\x01a\x1a\x01n\x22\x01i",  # a version of more than 32 bits
         b"\x08\x01\x12\x01a\x1a\x01n\x22\x01i\x98\x01\x07",  # a field of a later version
         b"\x08\x01\x12\x01a\x1a\x01n\x22\x01i\x62\x0b\x31" + bytes(8) + b"\x0a\x00",  # base before the id
+        b"\x08\x01\x12\x01a\x1a\x01n\x22\x01i\xe2\x00\x04\x0a\x02me",  # a tag longer than it must be
+        b"\x08\x01\x12\x01a\x1a\x01n\x22\x01i" + b"\x62\x00" * 40,  # meters without anything
         b"\x08\x01\x12\x01a\x1a\x01n\x22\x02\xc3\x28",  # no UTF-8
         b"\x08\x01\x12\x01a\x1a\x01n\x22\x01i\x31\x00",  # ends inside a number
         b"\x08\x01\x12\x01a\x1a\x01n\x22\x7fi",  # ends inside a text
