@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from schemas.energy import EnergyFrame
-from schemas.iterations import UNRECORDED, IterationFrame
+from schemas.packed_iterations import SIZES, PackedIterations
 from streams.timeline import Interval
 
 __all__ = ["HOOK_OFF", "SEQUENCE_GAP", "SILENT_ITERATIONS", "SPOOL_FULL", "engine_gaps", "subtract", "union"]
@@ -21,7 +21,7 @@ SPOOL_FULL: Final = "spool_full"
 
 def engine_gaps(
     engine: str,
-    frames: Sequence[IterationFrame],
+    frames: Sequence[PackedIterations],
     metered: Iterable[EnergyFrame],
     loading: Iterable[Interval],
     window: Interval,
@@ -66,10 +66,11 @@ def engine_gaps(
         yield gap, SPOOL_FULL
 
 
-def _given_up(frame: IterationFrame) -> Iterator[Interval]:
+def _given_up(frame: PackedIterations) -> Iterator[Interval]:
     """Time whose iterations ran, and whose rows are no more."""
-    for place in (frame.iteration_kind == UNRECORDED).nonzero()[0].tolist():
-        yield int(frame.iteration_start_ns[place]), int(frame.iteration_end_ns[place])
+    if frame.given_up:
+        start_ns, end_ns = frame.wide[SIZES : SIZES + 2].tolist()
+        yield start_ns, end_ns
 
 
 def _clip(interval: Interval, window: Interval) -> Interval:

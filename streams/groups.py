@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from schemas.energy import EnergyFrame
-from schemas.iterations import IterationFrame
+from schemas.packed_iterations import PackedIterations
 from streams.reach import evidence_until, first_needed
 
 __all__ = [
@@ -14,12 +14,11 @@ __all__ = [
     "Held",
     "begins_ns",
     "cut_at_incarnations",
-    "earliest_start_ns",
     "forget_sealed",
     "sees_sealed_edge",
 ]
 
-Frame = TypeVar("Frame", IterationFrame, EnergyFrame)
+Frame = TypeVar("Frame", PackedIterations, EnergyFrame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Group:
     group_id: str
     partition: int
     sealed_ns: int | None = None
-    iterations: dict[str, list[Held[IterationFrame]]] = field(default_factory=dict)
+    iterations: dict[str, list[Held[PackedIterations]]] = field(default_factory=dict)
     energy: list[Held[EnergyFrame]] = field(default_factory=list)
     last_energy_offset: int = -1
     """The last offset on which the last sealed window's meter rests."""
@@ -61,7 +60,7 @@ class Group:
     node_marks_ns: dict[str, int] = field(default_factory=dict)
     """By node with energy frames in memory: the same of its meters."""
 
-    def hold_iterations(self, held: Held[IterationFrame]) -> bool:
+    def hold_iterations(self, held: Held[PackedIterations]) -> bool:
         """Keep a frame; False for a repeat of one already held."""
         engine = held.frame.engine_id
         self._heard(self.engine_marks_ns, engine, held.frame.watermark_ns)
@@ -95,13 +94,13 @@ def _hold(frames: list[Held[Frame]], held: Held[Frame]) -> bool:
 
 def forget_sealed(
     group: Group, durable_ns: int, keep_ns: int
-) -> tuple[list[Held[IterationFrame]], list[Held[EnergyFrame]]]:
+) -> tuple[list[Held[PackedIterations]], list[Held[EnergyFrame]]]:
     """Drop what no window after `durable_ns` needs; returns what is dropped, (iterations, energy).
 
     Of each counter the last frame with a reading at or before the frontier stays: the next window's left edge
     rests on it. A counter unread for `keep_ns` before the frontier is let go.
     """
-    iterations: list[Held[IterationFrame]] = []
+    iterations: list[Held[PackedIterations]] = []
     for engine, frames in list(group.iterations.items()):
         iterations += [held for held in frames if held.frame.end_ns <= durable_ns]
         kept = [held for held in frames if held.frame.end_ns > durable_ns]
@@ -129,12 +128,6 @@ def sees_sealed_edge(group: Group, frame: EnergyFrame) -> bool:
     if frame.start_ns >= max((known.end_ns for known in seen), default=group.sealed_ns):
         return False
     return frame.start_ns < evidence_until(seen, group.sealed_ns)
-
-
-def earliest_start_ns(frame: IterationFrame) -> int:
-    """The first instant of which the frame speaks: one of its iterations may have begun before it."""
-    first = int(frame.iteration_start_ns[0]) if len(frame.iteration_start_ns) else frame.start_ns
-    return min(first, frame.start_ns)
 
 
 def cut_at_incarnations(group: Group, edges_ns: Sequence[int]) -> list[int]:

@@ -5,7 +5,7 @@ from typing import Final
 
 from schemas.energy import EnergyFrame
 from schemas.errors import InvalidMessage, UnknownEngine
-from schemas.iterations import IterationFrame
+from schemas.packed_iterations import PackedIterations
 from streams.side_inputs import SideInputs
 
 __all__ = ["DeadLetter", "LateFrame", "Message", "late_frame", "must_be_of_node", "must_match_key"]
@@ -48,7 +48,7 @@ class LateFrame:
     end_ns: int
 
 
-def late_frame(message: Message, frame: IterationFrame | EnergyFrame, engine_id: str) -> LateFrame:
+def late_frame(message: Message, frame: PackedIterations | EnergyFrame, engine_id: str) -> LateFrame:
     """The frame of `message` as a late one; `engine_id` is empty for an energy frame."""
     return LateFrame(
         message=message,
@@ -61,7 +61,7 @@ def late_frame(message: Message, frame: IterationFrame | EnergyFrame, engine_id:
     )
 
 
-def must_match_key(message: Message, frame: IterationFrame | EnergyFrame) -> None:
+def must_match_key(message: Message, frame: PackedIterations | EnergyFrame) -> None:
     """Raise InvalidMessage for a frame under a foreign key, or dated later than it can be."""
     if message.key != frame.group_id.encode():
         key = message.key.decode("utf-8", "replace")
@@ -74,7 +74,7 @@ def must_match_key(message: Message, frame: IterationFrame | EnergyFrame) -> Non
         )
 
 
-def must_be_of_node(frame: IterationFrame, side: SideInputs) -> None:
+def must_be_of_node(frame: PackedIterations, side: SideInputs) -> None:
     """Raise UnknownEngine for a frame of an engine that nobody described, or never said to be where its group is.
 
     Who may publish for a node's groups may not speak for an engine elsewhere. Engines that begin to share a GPU

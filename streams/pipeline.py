@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from schemas.energy import EnergyFrame
 from schemas.errors import InvalidMessage, UnknownEngine
-from schemas.frames import decode_energy, decode_iterations
-from schemas.iterations import IterationFrame
+from schemas.frames import decode_energy, decode_packed
+from schemas.packed_iterations import PackedIterations
 from schemas.side_input_codec import decode_load
 from schemas.side_inputs import Load
 from schemas.topics import ENERGY, ITERATIONS, LOADS
@@ -33,7 +33,6 @@ from streams.windows import (
     Held,
     WindowRules,
     due_windows,
-    earliest_start_ns,
     forget_sealed,
     is_overdue,
     is_past_its_end,
@@ -158,13 +157,13 @@ class Pipeline:
         return self._acks[topic, partition].next_offset or 0
 
     def _receive_iterations(self, message: Message) -> None:
-        frame = decode_iterations(message.value)
+        frame = decode_packed(message.value)
         must_match_key(message, frame)
         known = self._groups.get(frame.group_id)
         if known is None or frame.engine_id not in known.iterations:  # an engine whose frames are held passed
             must_be_of_node(frame, self._side)
         group = self._group(frame.group_id, message)
-        if self._is_late(group, message, earliest_start_ns(frame), frame.end_ns):
+        if self._is_late(group, message, frame.earliest_ns, frame.end_ns):
             self._late.append(late_frame(message, frame, frame.engine_id))
         wanted = group.sealed_ns is None or frame.end_ns > group.sealed_ns
         held = Held(frame, message.offset, message.arrival_ns, len(message.value))
@@ -281,7 +280,7 @@ class Pipeline:
         self._overdue[group.partition].discard(group.group_id)
 
     def _finish(
-        self, topic: str, partition: int, frames: Iterable[Held[IterationFrame] | Held[EnergyFrame]]
+        self, topic: str, partition: int, frames: Iterable[Held[PackedIterations] | Held[EnergyFrame]]
     ) -> None:
         acks = self._acks[topic, partition]
         for held in frames:

@@ -7,7 +7,7 @@ would be late, and the group's heartbeats with it.
 import numpy as np
 
 from schemas.energy import EnergyFrame, Meter
-from schemas.frames import decode_energy, decode_iterations, encode_energy, encode_iterations, prepare
+from schemas.frames import decode_energy, decode_packed, encode_energy, encode_iterations, prepare
 from schemas.iterations import IterationFrame
 from schemas.side_inputs import EngineDescriptor, ModelVersion
 from streams.booking import book
@@ -30,7 +30,7 @@ def prepare_booking() -> None:
     side.add_model(_MODEL)
     group = Group("none/none/none", 0)
     # Through the codecs: passes are compiled for the arrays that decoding makes.
-    group.hold_iterations(Held(decode_iterations(encode_iterations(_ITERATIONS)), 0, _SECOND_NS))
+    group.hold_iterations(Held(decode_packed(encode_iterations(_ITERATIONS)), 0, _SECOND_NS))
     group.hold_energy(Held(decode_energy(encode_energy(_ENERGY)), 0, _SECOND_NS))
     batches = [book(close_window(group, 0, _SECOND_NS), side, SplitRules())]
     forget_sealed(group, _SECOND_NS, _SECOND_NS)

@@ -10,14 +10,13 @@ from itertools import pairwise
 from typing import Final
 
 from schemas.energy import EnergyFrame
-from schemas.iterations import IterationFrame
+from schemas.packed_iterations import PackedIterations
 from streams.gaps import engine_gaps
 from streams.groups import (
     Group,
     Held,
     begins_ns,
     cut_at_incarnations,
-    earliest_start_ns,
     forget_sealed,
     sees_sealed_edge,
 )
@@ -33,7 +32,6 @@ __all__ = [
     "close_window",
     "cut_at_incarnations",
     "due_windows",
-    "earliest_start_ns",
     "forget_sealed",
     "is_overdue",
     "is_past_its_end",
@@ -75,7 +73,7 @@ class ClosedWindow:
     partition: int
     start_ns: int
     end_ns: int
-    iterations: tuple[Held[IterationFrame], ...]
+    iterations: tuple[Held[PackedIterations], ...]
     energy: tuple[Held[EnergyFrame], ...]
     gaps: tuple[Interval, ...]
     gap_causes: tuple[str, ...]
@@ -200,7 +198,7 @@ def close_window(group: Group, start_ns: int, end_ns: int, silent: Collection[st
             held
             for _, frames in sorted(group.iterations.items())
             for held in frames
-            if held.frame.end_ns > start_ns and earliest_start_ns(held.frame) < end_ns
+            if held.frame.end_ns > start_ns and held.frame.earliest_ns < end_ns
         ),
         energy=tuple(energy),
         gaps=tuple(sorted(gaps)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from schemas.errors import InvalidMessage
-from schemas.frames import decode_energy, decode_iterations
+from schemas.frames import decode_energy, decode_packed
 from schemas.topics import ENERGY, ITERATIONS
 from streams.batch import Batch
 from streams.ledger.causes import Cause, repair_table
@@ -189,7 +189,7 @@ def _group(group_id: str, partition: int, messages: Iterable[Message], side: Sid
                 must_match_key(message, metered)
                 group.hold_energy(Held(metered, message.offset, message.arrival_ns))
             else:
-                ran = decode_iterations(message.value)
+                ran = decode_packed(message.value)
                 must_match_key(message, ran)
                 if side.engine(ran.engine_id, ran.start_ns) is not None:
                     must_be_of_node(ran, side)

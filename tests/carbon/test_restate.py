@@ -14,8 +14,9 @@ from streams.ledger.rows import batch_table, ledger_table, meter_table
 from streams.ledger.sink import ClickHouseSink
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
-from streams.windows import Group, Held, close_window
+from streams.windows import Group, close_window
 from tests.builders import GROUP, SECOND, T0, decode_frame, descriptor, energy_frame
+from tests.rig.holding import hold
 from wattledger.__main__ import cli
 from wattledger.factors import store_shipped
 
@@ -31,8 +32,8 @@ def fill(client: "Client") -> None:
     side, group = SideInputs(), Group(GROUP, 0)
     side.add_engine(descriptor())
     for number, start in enumerate(np.arange(0, 6, 0.5)):
-        group.hold_iterations(Held(decode_frame(start, start + 0.5, sequence=number), number, T0))
-        group.hold_energy(Held(energy_frame(start, start + 0.5, sequence=number), number, T0))
+        hold(group, decode_frame(start, start + 0.5, sequence=number), number, T0)
+        hold(group, energy_frame(start, start + 0.5, sequence=number), number, T0)
     batches = [book(close_window(group, T0, T0 + 5 * SECOND), side, SplitRules())]
     tables = {"ledger": ledger_table(batches), "raw_meter": meter_table(batches)}
     ClickHouseSink(client).write(tables, batch_table(batches))

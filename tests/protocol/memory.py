@@ -40,7 +40,7 @@ def remembering() -> Iterator[None]:
 @cache
 def _memory() -> tuple[tuple[ModuleType, str, Callable[..., Any]], ...]:
     """What remembers, and in whose place it stands: one memory for all blocks of a process."""
-    decoders = ("decode_iterations", "decode_energy", "decode_load")
+    decoders = ("decode_packed", "decode_energy", "decode_load")
     return (
         *((streams.pipeline, name, cache(getattr(streams.pipeline, name))) for name in decoders),
         (streams.pipeline, "Held", _once(streams.pipeline.Held)),

@@ -4,17 +4,17 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby, pairwise
 from typing import Any
 
-from schemas.iterations import IterationFrame
 from schemas.topics import ENERGY, ITERATIONS
 from streams.batch import ACCOUNTS, Batch
 from streams.pipeline import Work
 from streams.repair import SUPERSEDED, rebook, revise
 from streams.repair import Sealed as Manifested
-from streams.windows import Group, Held
+from streams.windows import Group
 from tests.protocol.identity import by_identity
 from tests.protocol.log import HOME, RULES, Log, side_inputs
 from tests.protocol.store import SPLIT, Row, Rows, Sealed, Store, key_of, laid_out
 from tests.protocol.worker import Insert
+from tests.rig.holding import hold
 
 __all__ = ["EARLY", "LOGS", "causes", "crossed", "figures", "repair"]
 
@@ -144,10 +144,7 @@ def _group(store: Store, log: Log, group_id: str) -> Group:
         frame = log.frames.get(at)
         if frame is None or frame.group_id != group_id or not _known(store, at, group_id):
             continue
-        if isinstance(frame, IterationFrame):
-            group.hold_iterations(Held(frame, message.offset, message.arrival_ns))
-        else:
-            group.hold_energy(Held(frame, message.offset, message.arrival_ns))
+        hold(group, frame, message.offset, message.arrival_ns)
     return group
 
 

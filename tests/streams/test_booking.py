@@ -15,8 +15,9 @@ from streams.batch import ACCOUNTS, Batch
 from streams.booking import book
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
-from streams.windows import ClosedWindow, Group, Held, WindowRules, due_windows
+from streams.windows import ClosedWindow, Group, WindowRules, due_windows
 from tests.builders import ENGINE, GROUP, SECOND, T0, decode_frame, descriptor, energy_frame
+from tests.rig.holding import hold
 
 RULES = SplitRules()
 
@@ -30,8 +31,7 @@ def side(**changes: object) -> SideInputs:
 def close(frames: list[object], *, group: str = GROUP) -> list[ClosedWindow]:
     holder = Group(group, 0)
     for offset, frame in enumerate(frames):
-        held = Held(frame, offset, T0)
-        (holder.hold_iterations if isinstance(frame, IterationFrame) else holder.hold_energy)(held)
+        hold(holder, frame, offset, T0)
     return list(due_windows(holder, WindowRules()))
 
 

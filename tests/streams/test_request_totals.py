@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 
 from schemas.iterations import IterationFrame, expand
+from schemas.packed_iterations import packed
 from streams.assembly import assemble
 from streams.request_totals import request_totals
 from tests.strategies import iteration_frames
@@ -46,7 +47,7 @@ def by_hand(frame: IterationFrame, start_ns: int, end_ns: int) -> dict[int, dict
 def test_totals_from_runs_equal_the_rows_written_out(frame):
     middle = (frame.start_ns + frame.end_ns) // 2
     for start_ns, end_ns in ((0, 2**62), (frame.start_ns, middle), (middle, frame.end_ns)):
-        window = assemble([frame], start_ns, end_ns)
+        window = assemble([packed(frame)], start_ns, end_ns)
         totals = request_totals(window, start_ns, end_ns)
         expected = by_hand(frame, start_ns, end_ns)
         ordinals = window.requests.ordinal.tolist()

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.iterations import IterationFrame
+from schemas.packed_iterations import packed
 from streams.assembly import EngineWindow, assemble
 from streams.attribution import EnergyModel, Hinge, apportion, attribute_trace, held_time, iteration_energy
 from streams.attribution.features import iteration_features, weighted_sums
@@ -49,7 +50,7 @@ def windows(draw: st.DrawFn) -> EngineWindow:
     frame: IterationFrame = draw(iteration_frames())
     first_ns = int(frame.iteration_start_ns.min(initial=frame.start_ns))
     start_ns = draw(st.integers(first_ns, frame.end_ns))
-    return assemble([frame], start_ns, draw(st.integers(start_ns, frame.end_ns + 1)))
+    return assemble([packed(frame)], start_ns, draw(st.integers(start_ns, frame.end_ns + 1)))
 
 
 @given(windows())

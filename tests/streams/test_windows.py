@@ -1,5 +1,6 @@
 """Windows close by event time alone, in the same way whatever the order of arrival."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.energy import ActiveLoad, EnergyFrame
 from schemas.iterations import IterationFrame
+from schemas.packed_iterations import PackedIterations, packed
 from streams.windows import (
     ClosedWindow,
     Group,
@@ -18,19 +20,17 @@ from streams.windows import (
     forget_sealed,
 )
 from tests.builders import ENGINE, GROUP, SECOND, T0, decode_frame, energy_frame
+from tests.rig.holding import hold
 
 RULES = WindowRules()
 
 
 def feed(
-    group: Group, frames: list[IterationFrame | EnergyFrame], first_offset: int = 0
+    group: Group, frames: Sequence[IterationFrame | PackedIterations | EnergyFrame], first_offset: int = 0
 ) -> list[ClosedWindow]:
     closed: list[ClosedWindow] = []
     for offset, frame in enumerate(frames, first_offset):
-        if isinstance(frame, IterationFrame):
-            group.hold_iterations(Held(frame, offset, frame.end_ns))
-        else:
-            group.hold_energy(Held(frame, offset, frame.end_ns))
+        hold(group, frame, offset, frame.end_ns)
         closed += due_windows(group, RULES)
     return closed
 
@@ -65,8 +65,7 @@ def test_order_and_repeats_within_the_wait_change_nothing(shuffler, repeats):
     shuffler.shuffle(shuffled)
     group = Group(GROUP, 0, T0)
     for offset, frame in enumerate(shuffled):
-        held = Held(frame, offset, 0)
-        (group.hold_iterations if isinstance(frame, IterationFrame) else group.hold_energy)(held)
+        hold(group, frame, offset, 0)
     closed = list(due_windows(group, RULES))
     assert bounds(closed) == bounds(expected)
     for one, other in zip(closed, expected, strict=True):
@@ -190,7 +189,7 @@ def test_one_node_that_falls_silent_holds_the_group_up_no_longer_than_its_bounde
 
 
 def test_what_is_forgotten_is_never_needed_again():
-    frames = stream(21.0)
+    frames = [packed(frame) if isinstance(frame, IterationFrame) else frame for frame in stream(21.0)]
     everything, forgetful = Group(GROUP, 0), Group(GROUP, 0)
     kept = feed(everything, frames)
     closed: list[ClosedWindow] = []

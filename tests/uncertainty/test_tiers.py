@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from schemas.errors import InvalidMessage
-from schemas.iterations import IterationFrame
 from schemas.side_input_codec import decode_policy
 from schemas.side_inputs import ModelVersion, Policy
 from streams.answers.receipts import make_receipt
@@ -22,8 +21,9 @@ from streams.ledger.rows import batch_table, ledger_table, meter_table
 from streams.ledger.sink import ClickHouseSink
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
-from streams.windows import ClosedWindow, Group, Held, close_window
+from streams.windows import ClosedWindow, Group, close_window
 from tests.builders import ENGINE, GROUP, SECOND, T0, decode_frame, descriptor, energy_frame
+from tests.rig.holding import hold
 from wattledger.factors import store_shipped
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def window(
     if metered:
         frames += [energy_frame(s, s + 0.5, sequence=n) for n, s in enumerate(at_s + np.arange(0, 6, 0.5))]
     for offset, frame in enumerate(frames):
-        held = Held(frame, offset, T0)
-        (group.hold_iterations if isinstance(frame, IterationFrame) else group.hold_energy)(held)
+        hold(group, frame, offset, T0)
     start_ns = T0 + round(at_s) * SECOND
     return close_window(group, start_ns, start_ns + 5 * SECOND, () if metered else (f"energy:{ENGINE}",))
 
