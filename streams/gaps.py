@@ -30,17 +30,17 @@ def engine_gaps(
 ) -> Iterator[tuple[Interval, str]]:
     """Yield the engine's gaps in `window`, each with its cause.
 
-    frames: the engine's, of every incarnation, near the window. metered: the group's energy frames. loading:
-    when the engine loaded, clipped to the window. Attached is what the agent says, and the time between two
-    frames of one process, for a hook's frames follow each other without a hole.
+    frames: the engine's, of every incarnation, near the window, in order of their start. metered: the group's
+    energy frames. loading: when the engine loaded, clipped to the window. Attached is what the agent says, and
+    the time between two frames of one process, for a hook's frames follow each other without a hole.
     """
     start_ns, end_ns = window
-    attached = [_clip((frame.start_ns, frame.end_ns), window) for frame in metered if engine in frame.engines]
+    attached = [(frame.start_ns, frame.end_ns) for frame in metered if engine in frame.engines]
     lives: dict[str, Interval] = {}
     for frame in frames:
         first, last = lives.get(frame.incarnation, (frame.start_ns, frame.end_ns))
-        lives[frame.incarnation] = (min(first, frame.start_ns), max(last, frame.end_ns))
-    attached += [_clip(life, window) for life in lives.values()]
+        lives[frame.incarnation] = (first, max(last, frame.end_ns))
+    attached += lives.values()
     # An iteration in flight at a frame's end is in the next one: it is not known where that is lost. The next
     # begins where this one ends; its number may be any, for an agent short of room joins frames.
     heard = {(frame.incarnation, frame.start_ns) for frame in frames}
@@ -55,36 +55,45 @@ def engine_gaps(
     born_ns = min((frame.incarnation_start_ns for frame in frames), default=start_ns)
     if born_ns > start_ns:
         known.append((start_ns, min(born_ns, end_ns)))
-    for gap in subtract(union(attached), union(known)):
+    for gap in subtract(_clipped(union(attached), window), union(known)):
         if silent:
             yield gap, SILENT_ITERATIONS
         elif not frames:
             yield gap, HOOK_OFF
         else:
             yield gap, SEQUENCE_GAP
-    for gap in union(_clip(given_up, window) for frame in frames for given_up in _given_up(frame)):
+    given_up = [_given_up(frame) for frame in frames if frame.given_up]
+    for gap in _clipped(union(given_up), window):
         yield gap, SPOOL_FULL
 
 
-def _given_up(frame: PackedIterations) -> Iterator[Interval]:
+def _given_up(frame: PackedIterations) -> Interval:
     """Time whose iterations ran, and whose rows are no more."""
-    if frame.given_up:
-        start_ns, end_ns = frame.wide[SIZES : SIZES + 2].tolist()
-        yield start_ns, end_ns
+    start_ns, end_ns = frame.wide[SIZES : SIZES + 2].tolist()
+    return start_ns, end_ns
 
 
-def _clip(interval: Interval, window: Interval) -> Interval:
-    return max(interval[0], window[0]), min(interval[1], window[1])
+def _clipped(intervals: Iterable[Interval], window: Interval) -> list[Interval]:
+    """What of disjoint intervals lies in the window."""
+    start_ns, end_ns = window
+    clipped = [(max(left, start_ns), min(right, end_ns)) for left, right in intervals]
+    return [(left, right) for left, right in clipped if left < right]
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
     """The same instants as disjoint intervals in order; empty ones vanish."""
+    ordered = sorted([interval for interval in intervals if interval[0] < interval[1]])
+    if not ordered:
+        return []
     merged: list[Interval] = []
-    for start, end in sorted(interval for interval in intervals if interval[0] < interval[1]):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((start, end))
+    first, last = ordered[0]
+    for start, end in ordered:
+        if start > last:
+            merged.append((first, last))
+            first, last = start, end
+        elif end > last:
+            last = end
+    merged.append((first, last))
     return merged
 
 
