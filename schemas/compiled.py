@@ -1,4 +1,4 @@
-"""What the certificates of frames are made of: compilation, and columns of varints read in one pass.
+"""Functions compiled, and the smallest of those that are.
 
 Importing this needs Numba (the extra `worker` has it).
 """
@@ -7,12 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
-import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["compiled", "read_columns", "unzigzag"]
+__all__ = ["compiled", "unzigzag"]
 
-Int64s = NDArray[np.int64]
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
@@ -29,28 +26,3 @@ def compiled(function: Kernel) -> Kernel:
 def unzigzag(value: int) -> int:
     """The signed number of Protobuf's zigzag form."""
     return (value >> 1) ^ -(value & 1)
-
-
-@compiled
-def read_columns(data: NDArray[np.uint8], column_bytes: Int64s, counts: Int64s, values: Int64s) -> bool:
-    """Every column's varints into `values`; False unless each column holds its count of them, below 2^56."""
-    at = filled = 0
-    for column in range(column_bytes.size):
-        end = at + column_bytes[column]
-        for _ in range(counts[column]):
-            value = np.int64(0)
-            shift = 0
-            while True:
-                if at >= end or shift > 49:
-                    return False
-                byte = np.int64(data[at])
-                at += 1
-                value |= (byte & 127) << shift
-                if byte < 128:
-                    break
-                shift += 7
-            values[filled] = value
-            filled += 1
-        if at != end:
-            return False
-    return True
