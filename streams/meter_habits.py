@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.compiled import compiled
 from streams.attribution import EnergyModel
 from streams.attribution.features import FEATURES, modelled_energy
 from streams.uncertainty.held_out import held_out_errors
@@ -30,6 +31,7 @@ _CLEARLY: Final = 0.95
 """A late counter must bring the held-out error below this part of a punctual one's: noise alone may favour it."""
 
 
+@compiled
 def late_share(
     start_ns: NDArray[np.int64], end_ns: NDArray[np.int64], until_ns: int, average_s: float
 ) -> Floats:
@@ -38,9 +40,12 @@ def late_share(
     Of what happened u seconds ago it has counted u / average_s, up to all of it.
     """
     average_ns = average_s * 1e9
-    begin = np.clip(average_ns - (until_ns - start_ns), 0.0, average_ns)
-    end = np.clip(average_ns - (until_ns - end_ns), 0.0, average_ns)
-    return np.asarray((end**2 - begin**2) / (2.0 * average_ns) / (end_ns - start_ns))
+    owed = np.empty(start_ns.size)
+    for i in range(start_ns.size):
+        begin = min(max(average_ns - (until_ns - start_ns[i]), 0.0), average_ns)
+        end = min(max(average_ns - (until_ns - end_ns[i]), 0.0), average_ns)
+        owed[i] = (end * end - begin * begin) / (2.0 * average_ns) / (end_ns[i] - start_ns[i])
+    return owed
 
 
 def seen_by_the_counter(
