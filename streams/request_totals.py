@@ -42,13 +42,15 @@ def request_totals(window: EngineWindow, start_ns: int, end_ns: int) -> dict[str
         window.requests.prompt_tokens,
         window.iteration_ends_here,
         window.iteration_share,
-        np.maximum(window.iteration_start_ns, start_ns),
-        np.minimum(window.iteration_end_ns, end_ns),
+        window.iteration_start_ns,
+        window.iteration_end_ns,
         start_ns,
         end_ns,
     )
     found: dict[str, NDArray[Any]] = dict(zip(SUMS, sums, strict=True))
-    return found | {"iterations": sums[ITERATIONS].astype(np.uint32), "shared_iterations": shared}
+    found["iterations"] = sums[ITERATIONS].astype(np.uint32)
+    found["shared_iterations"] = shared
+    return found
 
 
 @compiled
@@ -97,13 +99,13 @@ def _totals(
         sums[ITERATIONS, r] += rows
         sums[CONTEXT, r] += (context[d] - begin) * rows + positions[end] - positions[begin]
         shared[r] += parts[end] - parts[begin]
-        sums[FIRST, r] = min(sums[FIRST, r], begun_ns[begin])
-        sums[LAST, r] = max(sums[LAST, r], ended_ns[end - 1])
+        sums[FIRST, r] = min(sums[FIRST, r], max(begun_ns[begin], start_ns))
+        sums[LAST, r] = max(sums[LAST, r], min(ended_ns[end - 1], end_ns))
     for w in range(other_request.size):
         r, at = other_request[w], other_iteration[w]
         shared[r] += part[at]
-        sums[FIRST, r] = min(sums[FIRST, r], begun_ns[at])
-        sums[LAST, r] = max(sums[LAST, r], ended_ns[at])
+        sums[FIRST, r] = min(sums[FIRST, r], max(begun_ns[at], start_ns))
+        sums[LAST, r] = max(sums[LAST, r], min(ended_ns[at], end_ns))
         if not ends_here[at]:
             continue
         own = new_tokens[w] - drafts[w]

@@ -44,9 +44,7 @@ BATCH_COLUMNS: Final[dict[str, Callable[[Batch], Any]]] = {
     "unmetered_ns": lambda b: b.unmetered_ns,
     "iterations": lambda b: sum(len(lines.window.iteration_share) for lines in b.requests),
     "batch_size": lambda b: sum(len(lines.energy_uj) for lines in b.requests),
-    "tenants": lambda b: len(
-        {name for lines in b.requests for name in lines.window.requests.tenant.tolist()}
-    ),
+    "tenants": lambda b: len(set().union(*(lines.window.requests.tenant.tolist() for lines in b.requests))),
     "rows": lambda b: sum(lines.window.runs.rows for lines in b.requests),
     "features": lambda b: list(b.features.items()),
     "method": lambda b: b.method,
@@ -133,7 +131,6 @@ _OF_BATCH: Final[Mapping[str, Callable[[_Booked], Any]]] = {
     "batch_id": lambda of: of[0].batch_id,
     "inputs": lambda of: of[0].inputs,
     "revision": lambda of: of[0].revision,
-    "account": lambda _: "request",
     "engine_id": lambda of: of[1].window.engine_id,
     "incarnation": lambda of: of[1].window.incarnation,
     "group_id": lambda of: of[0].group_id,
@@ -141,13 +138,16 @@ _OF_BATCH: Final[Mapping[str, Callable[[_Booked], Any]]] = {
 }
 """The same on all rows of one engine in one batch."""
 
-_OF_REQUEST: Final[Mapping[str, Callable[[RequestLines], NDArray[Any]]]] = {
+_NAMES: Final[Mapping[str, Callable[[RequestLines], NDArray[np.object_]]]] = {
     "tenant": lambda lines: lines.window.requests.tenant,
-    "ordinal": lambda lines: lines.window.requests.ordinal,
     "client_request_id": lambda lines: lines.window.requests.client_id,
     "adapter": lambda lines: lines.window.requests.adapter,
-    "prefix_group": lambda lines: lines.window.requests.prefix_group,
     "load_id": lambda lines: lines.window.requests.load_id,
+}
+
+_OF_REQUEST: Final[Mapping[str, Callable[[RequestLines], NDArray[Any]]]] = {
+    "ordinal": lambda lines: lines.window.requests.ordinal,
+    "prefix_group": lambda lines: lines.window.requests.prefix_group,
     "load_ordinal": lambda lines: lines.window.requests.load_ordinal,
     "energy_uj": lambda lines: lines.energy_uj,
     "host_uj": lambda lines: lines.host_uj,
@@ -166,6 +166,9 @@ def _request_rows(booked: Sequence[_Booked]) -> pa.Table:
         name: pa.array([read(of) for of in booked], schema.field(name).type).take(owner)
         for name, read in _OF_BATCH.items()
     }
+    columns["account"] = pa.repeat("request", len(owner))
+    for name, read_names in _NAMES.items():
+        columns[name] = _texts(np.concatenate([read_names(lines) for _, lines in booked]).tolist())
     for name, read_lines in _OF_REQUEST.items():
         columns[name] = np.concatenate([read_lines(lines) for _, lines in booked])
     columns["model_loadings"] = _lists(np.concatenate([lines.model_loadings_uj for _, lines in booked]))
@@ -178,34 +181,48 @@ def _request_rows(booked: Sequence[_Booked]) -> pa.Table:
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
+def _texts(names: list[str]) -> pa.Array:
+    """(R,) names; nearly always nobody has an adapter, or waited for a load."""
+    return pa.array(names, pa.string()) if any(names) else pa.repeat("", len(names))
+
+
 def _lists(values: NDArray[np.float32] | NDArray[np.float64]) -> pa.Array:
     """(R, F) as R lists."""
     offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
     return pa.ListArray.from_arrays(offsets, values.ravel())
 
 
+_OF_ACCOUNT: Final[Mapping[str, Callable[[Batch, AccountLine], Any]]] = {
+    "event_time": lambda batch, _: batch.start_ns // 1_000_000,
+    "batch_id": lambda batch, _: batch.batch_id,
+    "inputs": lambda batch, _: batch.inputs,
+    "revision": lambda batch, _: batch.revision,
+    "account": lambda _, line: line.account,
+    "engine_id": lambda _, line: line.engine_id,
+    "group_id": lambda batch, _: batch.group_id,
+    "model": lambda batch, _: batch.model,
+    "load_id": lambda _, line: line.load_id,
+    "energy_uj": lambda _, line: line.energy_uj,
+    "host_uj": lambda _, line: line.host_uj,
+    "first_ns": lambda batch, _: batch.start_ns,
+    "last_ns": lambda batch, _: batch.end_ns,
+}
+
+
 def _account_rows(accounts: Sequence[tuple[Batch, AccountLine]]) -> pa.Table:
-    blank = {field.name: "" if pa.types.is_string(field.type) else 0 for field in arrow_schema("ledger")}
-    rows = [
-        blank
-        | {
-            "event_time": batch.start_ns // 1_000_000,
-            "batch_id": batch.batch_id,
-            "inputs": batch.inputs,
-            "revision": batch.revision,
-            "account": line.account,
-            "engine_id": line.engine_id,
-            "ordinal": -1,
-            "group_id": batch.group_id,
-            "model": batch.model,
-            "load_id": line.load_id,
-            "energy_uj": line.energy_uj,
-            "host_uj": line.host_uj,
-            "first_ns": batch.start_ns,
-            "last_ns": batch.end_ns,
-            "model_loadings": [],
-            "term_shares": [],
-        }
-        for batch, line in accounts
-    ]
-    return pa.Table.from_pylist(rows, arrow_schema("ledger"))
+    """Rows without a request: blank where the columns speak of one, -1 where they number it."""
+    schema = arrow_schema("ledger")
+    columns: dict[str, Any] = {
+        name: [read(batch, line) for batch, line in accounts] for name, read in _OF_ACCOUNT.items()
+    }
+    columns["ordinal"] = np.full(len(accounts), -1)
+    for field in schema:
+        if field.name not in columns:
+            columns[field.name] = _blank(field.type, len(accounts))
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
+def _blank(kind: pa.DataType, size: int) -> pa.Array:
+    if pa.types.is_list(kind):
+        return pa.ListArray.from_arrays(np.zeros(size + 1, np.int32), pa.array([], kind.value_type))
+    return pa.repeat(pa.scalar("" if pa.types.is_string(kind) else 0, kind), size)
