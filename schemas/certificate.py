@@ -222,9 +222,9 @@ def certify(message: Bytes) -> tuple[Head, Int64s, Int32s]:
     if values.size == 0:
         return head, wide, narrow
     iterations, requests, spans, exceptions = counts
-    sizes = np.concatenate((counts, numbers[_TENANTS : _ADAPTERS + 1]))
     ours = np.empty(SIZES + 2 * iterations + 3 * requests, np.int64)
-    ours[:SIZES] = sizes
+    ours[: counts.size] = counts
+    ours[counts.size : SIZES] = numbers[_TENANTS : _ADAPTERS + 1]
     narrow = np.empty(2 * iterations + REQUEST_ROWS * requests + 4 * spans + 5 * exceptions, np.int32)
     if _plain_columns(message, found, values, ours, narrow):
         return _head(found, ours), ours, narrow
