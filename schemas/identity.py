@@ -28,7 +28,8 @@ def inputs_digest(inputs: Sequence[object]) -> str:
     Rows of two attempts at one batch share it only if they were made of the same frames under the same models:
     so the rows of an attempt that was never sealed do not mix with those of one that was.
     """
-    data = b"".join([_text(str(one)) for one in inputs])
+    texts = [str(one).encode() for one in inputs]
+    data = b"".join([_LENGTH.pack(len(text)) + text for text in texts])
     return hashlib.blake2b(data, digest_size=8, person=b"wattledger-input").hexdigest()
 
 

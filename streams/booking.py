@@ -7,7 +7,7 @@ whole microjoules are made once, by largest remainder over accounts and requests
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ from streams.windows import ClosedWindow
 
 __all__ = ["book"]
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+
 TIER_TELEMETRY: Final = 3
 TIER_ESTIMATED: Final = 2
 """No counter covers any part of the window: booked as the energy model expects, until the meter's data come."""
@@ -55,7 +57,8 @@ def book(
     start_ns, end_ns = closed.start_ns, closed.end_ns
     windows = _engine_windows(closed)
     identity = batch_id(closed.group_id, [window.incarnation for window in windows], start_ns, end_ns)
-    parts = [_part(window, side, rules, start_ns, end_ns, seed(identity)) for window in windows]
+    batch_seed = seed(identity)
+    parts = [_part(window, side, rules, start_ns, end_ns, batch_seed) for window in windows]
     descriptors = _descriptors(closed, windows, side)
     meters = measure(collect_readings(held.frame for held in closed.energy), start_ns, end_ns)
     accelerators = [one for one in meters if one.meter.kind == "gpu"]
@@ -104,7 +107,7 @@ def book(
         method=_joined(split.method for split in splits if split.method),
         permutations=max((split.permutations for split in splits), default=0),
         evaluations=sum(split.evaluations for split in splits),
-        seed=seed(identity),
+        seed=batch_seed,
         error_estimate=max((split.error_estimate for split in splits), default=0.0),
         converged=all(split.converged for split in splits),
         model_version=_joined(part.model.version for part in parts),
@@ -182,18 +185,22 @@ def _place(
 
 def _timeline(closed: ClosedWindow, parts: Sequence[EnginePart], estimate: Estimate | None) -> Timeline:
     idle_power_w = estimate.idle_power_w if estimate else 1.0
-    none = np.zeros(0, np.int64)
     return lay_out(
         closed.start_ns,
         closed.end_ns,
-        np.concatenate([none, *(part.window.iteration_start_ns for part in parts)]),
-        np.concatenate([none, *(part.window.iteration_end_ns for part in parts)]),
-        np.concatenate([none, *(part.split.iteration_j for part in parts)]),
-        np.concatenate([none == 0, *(part.split.iteration_serves for part in parts)]),
+        _one_after_another([part.window.iteration_start_ns for part in parts], np.int64),
+        _one_after_another([part.window.iteration_end_ns for part in parts], np.int64),
+        _one_after_another([part.split.iteration_j for part in parts], np.float64),
+        _one_after_another([part.split.iteration_serves for part in parts], np.bool_),
         idle_power_w=max((part.model.energy.idle_w for part in parts), default=idle_power_w),
         gaps=closed.gaps,
         loads=[(start, end) for _, _, start, end in closed.loads],
     )
+
+
+def _one_after_another(columns: Sequence[NDArray[Scalar]], kind: type[Scalar]) -> NDArray[Scalar]:
+    """All engines' (I,) as one; nearly always there is one engine."""
+    return columns[0] if len(columns) == 1 else np.concatenate([np.zeros(0, kind), *columns])
 
 
 def _by_account(timeline: Timeline, accelerators: Sequence[MeterInterval]) -> NDArray[np.float64]:
@@ -224,12 +231,12 @@ def _unmetered_ns(closed: ClosedWindow, accelerators: Sequence[MeterInterval]) -
 
 def _features(splits: Sequence[WindowSplit], timeline: Timeline) -> dict[str, float]:
     """Sums of the energy model's terms over the batch, and the time beside them: what a fit needs."""
-    totals: dict[str, float] = defaultdict(float)
-    for split in splits:
+    totals = dict(splits[0].features) if splits else {}
+    for split in splits[1:]:
         for name, value in split.features.items():
-            totals[name] += value
+            totals[name] = totals.get(name, 0.0) + value
     totals["idle_s"] = timeline.idle_ns / 1e9
-    return dict(totals)
+    return totals
 
 
 def _joined(names: Iterable[str]) -> str:

@@ -32,13 +32,13 @@ class EnginePart:
 
 def weights_of(by_account_uj: Floats, parts: Sequence[EnginePart]) -> Floats:
     """Microjoules, in float, of idle, gap, each load, each engine's overhead, then every request."""
-    overhead_j = np.asarray([part.split.overhead_j for part in parts])
-    dropped_j = np.asarray([part.split.dropped_j for part in parts])
+    overhead_j = [part.split.overhead_j for part in parts]
+    overhead = _scale(by_account_uj[OVERHEAD], float(np.sum(overhead_j))) if any(overhead_j) else 0.0
     serving = _scale(by_account_uj[SERVING], sum(part.split.serving_j for part in parts))
     return np.concatenate(
         [
             by_account_uj[IDLE:],
-            overhead_j * _scale(by_account_uj[OVERHEAD], overhead_j.sum()) + dropped_j * serving,
+            [part.split.overhead_j * overhead + part.split.dropped_j * serving for part in parts],
             *(part.split.request_j * serving for part in parts),
         ]
     )

@@ -6,6 +6,7 @@ a reading averages differs by generation, the trailing second on H100, 25 ms of 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["SENSORS", "UNKNOWN", "Sensor", "sensor"]
@@ -53,6 +54,7 @@ UNKNOWN: Final = _proportional(1.0, 1.0)
 """A GPU nobody measured: the slowest sensor known."""
 
 
+@lru_cache(maxsize=1024)
 def sensor(gpu_model: str) -> Sensor:
     """The sensor of the generation whose name is a word of `gpu_model`; UNKNOWN where there is none."""
     words = gpu_model.upper().replace("-", " ").replace("_", " ").split()
