@@ -9,7 +9,7 @@ from streams.windows import (
     begins_ns,
     close_window,
     cut_at_incarnations,
-    watermarks,
+    marks_of,
 )
 
 __all__ = ["last_word_ns", "seal_rest"]
@@ -28,7 +28,7 @@ def seal_rest(group: Group, rules: WindowRules) -> list[ClosedWindow]:
     grid = range((start_ns // rules.window_ns + 1) * rules.window_ns, end_ns, rules.window_ns)
     closed = []
     for left, right in pairwise(cut_at_incarnations(group, [start_ns, *grid, end_ns])):
-        silent = {stream for stream, mark in watermarks(group, left, right).items() if mark < right}
+        silent = {stream for stream, mark in marks_of(group, left, right).items() if mark.until_ns < right}
         closed.append(close_window(group, left, right, silent))
     group.sealed_ns = end_ns
     offsets = [held.offset for one in closed for held in one.energy]

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from schemas.energy import EnergyFrame
 from schemas.packed_iterations import PackedIterations
+from streams.marks import Mark, note
 from streams.reach import evidence_until, first_needed
 
 __all__ = [
@@ -55,29 +56,30 @@ class Group:
     """No frame ever held knows of time beyond this."""
     metered_ns: int = 0
     """No energy frame ever held ends after this."""
-    engine_marks_ns: dict[str, int] = field(default_factory=dict)
-    """By engine with frames in memory: the instant up to which its iterations are known."""
-    node_marks_ns: dict[str, int] = field(default_factory=dict)
-    """By node with energy frames in memory: the same of its meters."""
+    engine_marks: dict[str, Mark] = field(default_factory=dict)
+    """By engine with frames in memory: how far its iterations are known."""
+    node_marks: dict[str, Mark] = field(default_factory=dict)
+    """By node with energy frames in memory: how far its meters are."""
 
     def hold_iterations(self, held: Held[PackedIterations]) -> bool:
         """Keep a frame; False for a repeat of one already held."""
-        engine = held.frame.engine_id
-        self._heard(self.engine_marks_ns, engine, held.frame.watermark_ns)
-        return _hold(self.iterations.setdefault(engine, []), held)
+        frame = held.frame
+        frames = self.iterations.setdefault(frame.engine_id, [])
+        is_new = _hold(frames, held)
+        mark = self.engine_marks.setdefault(frame.engine_id, Mark())
+        note(mark, frame, (one.frame for one in reversed(frames)))
+        self.heard_ns = max(self.heard_ns, frame.watermark_ns)
+        return is_new
 
     def hold_energy(self, held: Held[EnergyFrame]) -> bool:
         """Keep a frame; False for a repeat of one already held."""
-        self._heard(self.node_marks_ns, held.frame.node_id, held.frame.watermark_ns)
-        if held.frame.end_ns > self.metered_ns:
-            self.metered_ns = held.frame.end_ns
-        return _hold(self.energy, held)
-
-    def _heard(self, marks_ns: dict[str, int], stream: str, watermark_ns: int) -> None:
-        if watermark_ns > self.heard_ns:
-            self.heard_ns = watermark_ns
-        if watermark_ns > marks_ns.get(stream, -1):
-            marks_ns[stream] = watermark_ns
+        frame = held.frame
+        is_new = _hold(self.energy, held)
+        mark = self.node_marks.setdefault(frame.node_id, Mark())
+        note(mark, frame, (one.frame for one in reversed(self.energy) if one.frame.node_id == frame.node_id))
+        self.heard_ns = max(self.heard_ns, frame.watermark_ns)
+        self.metered_ns = max(self.metered_ns, frame.end_ns)
+        return is_new
 
 
 def _hold(frames: list[Held[Frame]], held: Held[Frame]) -> bool:
@@ -107,12 +109,12 @@ def forget_sealed(
         if kept:
             group.iterations[engine] = kept
         else:
-            del group.iterations[engine], group.engine_marks_ns[engine]
+            del group.iterations[engine], group.engine_marks[engine]
     first_kept = first_needed([held.frame for held in group.energy], durable_ns, durable_ns - keep_ns)
     energy = group.energy[:first_kept]
     del group.energy[:first_kept]
-    for node in group.node_marks_ns.keys() - {held.frame.node_id for held in group.energy}:
-        del group.node_marks_ns[node]
+    for node in group.node_marks.keys() - {held.frame.node_id for held in group.energy}:
+        del group.node_marks[node]
     return iterations, energy
 
 

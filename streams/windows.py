@@ -1,6 +1,7 @@
 """A metering group's frames, held until the watermarks of both its streams have passed a window's end.
 
-Event time only: what closes a window is what its frames say, never a clock. A window is cut where an
+Event time only: what closes a window is what its frames say, never a clock. Where every stream's frames follow each
+other without a hole beyond its end nothing can be missing, and it closes at once. A window is cut where an
 incarnation of an engine begins, so that a batch never mixes two lives of a process.
 """
 
@@ -20,6 +21,7 @@ from streams.groups import (
     forget_sealed,
     sees_sealed_edge,
 )
+from streams.marks import Mark, is_known
 from streams.reach import in_reach
 from streams.timeline import Interval
 
@@ -35,9 +37,9 @@ __all__ = [
     "forget_sealed",
     "is_overdue",
     "is_past_its_end",
+    "marks_of",
     "sees_sealed_edge",
     "silent_meters",
-    "watermarks",
 ]
 
 SILENT_METER: Final = "silent_meter"
@@ -54,7 +56,7 @@ class WindowRules:
 
     window_ns: int = 5_000_000_000
     wait_ns: int = 500_000_000
-    """A window closes once both watermarks are this far past its end: disorder by less is in time."""
+    """How much longer a window waits for a stream that has a hole: disorder by less is in time."""
     silent_ns: int = 10_000_000_000
     """An iteration stream this far behind the group's others is silent: the window closes without it."""
     silent_meter_ns: int = 60_000_000_000
@@ -112,7 +114,7 @@ def is_past_its_end(group: Group, rules: WindowRules) -> bool:
         return False
     start_ns = group.sealed_ns if group.sealed_ns is not None else begins_ns(group)
     end_ns = (start_ns // rules.window_ns + 1) * rules.window_ns
-    return group.heard_ns >= end_ns + min(rules.wait_ns, rules.silent_ns, rules.silent_meter_ns)
+    return group.heard_ns >= end_ns
 
 
 def is_overdue(group: Group, rules: WindowRules) -> bool:
@@ -126,8 +128,8 @@ def _next_due(group: Group, rules: WindowRules, read_to_ns: int) -> tuple[int, i
         return None
     start_ns = group.sealed_ns if group.sealed_ns is not None else begins_ns(group)
     end_ns = (start_ns // rules.window_ns + 1) * rules.window_ns
-    marks = watermarks(group, start_ns, end_ns)
-    silent = {stream for stream, mark in marks.items() if mark < end_ns + rules.wait_ns}
+    marks = marks_of(group, start_ns, end_ns)
+    silent = {stream for stream, mark in marks.items() if not is_known(mark, start_ns, end_ns, rules.wait_ns)}
     if silent:
         patience_ns = max(_patience_ns(stream, rules) for stream in silent)
         if _heard_until(group, read_to_ns) < end_ns + patience_ns:
@@ -210,7 +212,7 @@ def close_window(group: Group, start_ns: int, end_ns: int, silent: Collection[st
 
 def silent_meters(group: Group, end_ns: int) -> list[str]:
     """The group's energy stream, if no reading reaches `end_ns`."""
-    known_ns = max(group.node_marks_ns.values(), default=0)
+    known_ns = max((mark.until_ns for mark in group.node_marks.values()), default=0)
     return [] if known_ns >= end_ns else [_energy_stream("")]
 
 
@@ -225,11 +227,11 @@ def _patience_ns(stream: str, rules: WindowRules) -> int:
     return rules.silent_meter_ns if stream.startswith(_ENERGY) else rules.silent_ns
 
 
-def watermarks(group: Group, start_ns: int, end_ns: int) -> dict[str, int]:
+def marks_of(group: Group, start_ns: int, end_ns: int) -> dict[str, Mark]:
     """How far each stream is known: the meters of every node, and every engine of the window."""
-    marks = {engine: group.engine_marks_ns.get(engine, 0) for engine in _engines(group, start_ns, end_ns)}
-    for node, mark_ns in (group.node_marks_ns or {"": 0}).items():
-        marks[_energy_stream(node)] = mark_ns
+    marks = {engine: group.engine_marks.get(engine, Mark()) for engine in _engines(group, start_ns, end_ns)}
+    for node, mark in (group.node_marks or {"": Mark()}).items():
+        marks[_energy_stream(node)] = mark
     return marks
 
 

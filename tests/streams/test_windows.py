@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,12 +27,15 @@ RULES = WindowRules()
 
 
 def feed(
-    group: Group, frames: Sequence[IterationFrame | PackedIterations | EnergyFrame], first_offset: int = 0
+    group: Group,
+    frames: Sequence[IterationFrame | PackedIterations | EnergyFrame],
+    first_offset: int = 0,
+    rules: WindowRules = RULES,
 ) -> list[ClosedWindow]:
     closed: list[ClosedWindow] = []
     for offset, frame in enumerate(frames, first_offset):
         hold(group, frame, offset, frame.end_ns)
-        closed += due_windows(group, RULES)
+        closed += due_windows(group, rules)
     return closed
 
 
@@ -50,11 +54,41 @@ def bounds(closed: list[ClosedWindow]) -> list[tuple[float, float]]:
     return [((c.start_ns - T0) / SECOND, (c.end_ns - T0) / SECOND) for c in closed]
 
 
-def test_windows_tile_event_time_and_close_once_both_watermarks_and_the_wait_have_passed():
+def test_windows_tile_event_time_and_close_once_both_watermarks_have_passed():
     closed = feed(Group(GROUP, 0), stream(11.0))
     assert bounds(closed) == [(0, 5), (5, 10)]
-    assert bounds(feed(Group(GROUP, 0), stream(10.0))) == [(0, 5)]
+    assert bounds(feed(Group(GROUP, 0), stream(10.0))) == [(0, 5), (5, 10)]
+    assert bounds(feed(Group(GROUP, 0), stream(9.5))) == [(0, 5)]
     assert all(c.closed_by == "watermark" and not c.gaps for c in closed)
+
+
+@pytest.mark.parametrize("of_energy", [False, True])
+def test_a_hole_holds_the_window_for_the_frame_that_was_overtaken_and_no_longer_than_the_wait(of_energy):
+    rules = WindowRules(wait_ns=SECOND)
+    frames = stream(7.0)
+    (late,) = (f for f in frames if f.start_ns == T0 + 4 * SECOND and isinstance(f, EnergyFrame) == of_energy)
+    others = [frame for frame in frames if frame is not late]
+    until_5_5 = [frame for frame in others if frame.end_ns <= T0 + 5.5 * SECOND]
+    group = Group(GROUP, 0)
+    assert feed(group, until_5_5, rules=rules) == []
+    (closed,) = feed(group, [late], len(frames), rules)
+    assert (closed.gaps, closed.closed_by) == ((), "watermark")
+    (closed,) = feed(Group(GROUP, 0), others, rules=rules)
+    assert closed.gaps == (() if of_energy else ((late.start_ns, late.end_ns),))
+
+
+@given(st.lists(st.floats(0, 0.95), min_size=84, max_size=84))
+def test_frames_overtaken_by_less_than_the_wait_are_all_in_their_windows(delays_s):
+    rules = WindowRules(wait_ns=SECOND)
+    frames = stream(21.0)
+    arriving = sorted(zip(frames, delays_s, strict=True), key=lambda one: one[0].end_ns + one[1] * SECOND)
+    closed = feed(Group(GROUP, 0, T0), [frame for frame, _ in arriving], rules=rules)
+    expected = feed(Group(GROUP, 0, T0), frames, rules=rules)
+    assert bounds(closed) == bounds(expected)[: len(closed)]
+    assert len(closed) >= 3
+    for one, other in zip(closed, expected, strict=False):
+        assert [held.key[:3] for held in one.iterations] == [held.key[:3] for held in other.iterations]
+        assert (one.gaps, one.closed_by) == ((), "watermark")
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 3))
@@ -93,7 +127,7 @@ def test_a_silent_engine_holds_its_window_for_a_bounded_time_and_is_then_a_gap()
 
 
 def test_a_group_silent_on_both_streams_is_not_sealed():
-    assert feed(Group(GROUP, 0), stream(5.0)) == []
+    assert feed(Group(GROUP, 0), stream(4.5)) == []
 
 
 def test_an_engine_whose_hook_is_off_is_one_gap():
@@ -171,7 +205,7 @@ def two_nodes(until_s: float, slower_until_s: float) -> list[IterationFrame | En
 
 def test_a_group_over_two_nodes_waits_for_the_meters_of_both():
     group = Group(GROUP, 0)
-    assert bounds(feed(group, two_nodes(12, slower_until_s=5.0))) == []
+    assert bounds(feed(group, two_nodes(12, slower_until_s=4.5))) == []
     rest = [frame for frame in two_nodes(12, 12) if getattr(frame, "node_id", "") == "node-2"]
     closed = feed(group, rest, first_offset=1000)
     assert bounds(closed) == [(0, 5), (5, 10)]

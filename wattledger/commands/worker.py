@@ -37,7 +37,7 @@ __all__ = ["command"]
     type=click.FloatRange(0.0, 3600.0),
     default=0.5,
     show_default=True,
-    help="Seconds of event time a window stays open for frames out of order.",
+    help="Seconds of event time a window stays open for a missing frame: it may have been overtaken.",
 )
 @click.option(
     "--silent-after",
