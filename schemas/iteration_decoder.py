@@ -26,7 +26,7 @@ Certify = Callable[[NDArray[np.uint8]], tuple[tuple[int, ...], NDArray[np.int64]
 KNOWN: Final = 1 << 12
 """Names and tables remembered: an engine's repeat in each of its frames. A worker has a thousand engines or two."""
 SHORT: Final = 1 << 10
-"""Bytes of a table that is remembered: with KNOWN of them, some 10 MiB."""
+"""Bytes of tables that are remembered: of KNOWN such, with their strings, 32 MiB at the most."""
 
 _columns = attrgetter(*COLUMNS)
 

@@ -1,6 +1,7 @@
 """The compiled way of decoding and the way of arrays are one: the same frames, the same refusals."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -11,6 +12,7 @@ from schemas import iteration_decoder
 from schemas.envelope import ITERATIONS, pack, unpack
 from schemas.errors import InvalidMessage
 from schemas.frames import decode_iterations, encode_iterations, prepare
+from schemas.iteration_decoder import SHORT, decode_packed
 from schemas.iterations import UNRECORDED, IterationFrame
 from schemas.packed_iterations import packed, unpacked
 from schemas.proto import columns_v1_pb2
@@ -103,7 +105,7 @@ def test_a_frame_packed_by_hand_is_unpacked_unchanged(frame: IterationFrame):
     held = packed(frame)
     assert meaning(unpacked(held)) == meaning(frame)
     assert held.earliest_ns == min([frame.start_ns, *frame.iteration_start_ns.tolist()])
-    decoded = iteration_decoder.decode_packed(encode_iterations(frame))
+    decoded = decode_packed(encode_iterations(frame))
     assert decoded.given_up == held.given_up == (frame.iteration_kind.tolist() == [UNRECORDED])
     assert decoded.earliest_ns == held.earliest_ns
     assert np.array_equal(decoded.wide, held.wide)
@@ -115,6 +117,17 @@ def test_ordinary_frames_are_certified():
         for seed in range(20):
             frame = iteration_frame(seed)
             assert meaning(decode_iterations(encode_iterations(frame))) == meaning(frame)
+
+
+def test_texts_that_repeat_are_held_once_and_long_tables_are_not_remembered():
+    frame = iteration_frame()
+    first, second = (decode_packed(encode_iterations(frame)) for _ in range(2))
+    assert first.group_id is second.group_id
+    assert first.tenants is second.tenants
+    many = tuple(f"tenant-{place}" for place in range(SHORT))
+    known = iteration_decoder._tables.cache_info().currsize
+    assert decode_packed(encode_iterations(replace(frame, tenants=many))).tenants == many
+    assert iteration_decoder._tables.cache_info().currsize == known
 
 
 @given(iteration_frames())
