@@ -13,10 +13,16 @@ VENV := $(or $(UV_PROJECT_ENVIRONMENT),.venv)
 help:  ## list the targets
 	@grep -hE '^[a-z][a-zA-Z0-9_-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## *' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.ready  ## install uv and the locked dependencies
+setup: $(VENV)/.compiled  ## install uv and the locked dependencies, compile what is compiled
 
 $(VENV)/.ready: uv.lock pyproject.toml
 	@tools/uv sync --frozen --all-extras --quiet
+	@touch $@
+
+# Once, by one process: workers that start together would each compile for themselves.
+$(VENV)/.compiled: $(VENV)/.ready $(wildcard schemas/*.py streams/*.py streams/*/*.py)
+	@echo "compiling the hot path for this machine (half a minute, once)"
+	@tools/uv run --frozen --all-extras python -c "from streams.preparation import prepare_booking; prepare_booking()"
 	@touch $@
 
 demo: setup  ## real requests through real Kafka into a ledger whose books close (three minutes)

@@ -75,8 +75,11 @@ class Worker:
             dead_letters=int(totals.get("wattledger_dead_letters_total", 0)),
         )
 
-    def wait_until_ready(self, timeout_s: float = 60.0) -> None:
-        """Return once it lets messages in. Raises WattledgerError when it ends or takes longer."""
+    def wait_until_ready(self, timeout_s: float = 180.0) -> None:
+        """Return once it lets messages in; on a new machine it compiles first, for half a minute.
+
+        Raises WattledgerError when it ends or takes longer.
+        """
         deadline = time.monotonic() + timeout_s
         while not ((progress := self.progress()) and progress.ready):
             if time.monotonic() > deadline:
