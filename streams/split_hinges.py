@@ -68,7 +68,7 @@ def _count_equals(kinds: Floats, hinge: Hinge) -> tuple[Floats, Floats]:
     """Of each kind the slope (K,) and what those apart get (K, p); kinds (K, 1 + p): how many equals, d apart."""
     equal = hinge.per_request + hinge.per_token
     one, others = np.empty(len(kinds)), np.empty((len(kinds), kinds.shape[1] - 1))
-    for count in np.unique(kinds[:, 0]).tolist():
+    for count in set(kinds[:, 0].tolist()):
         same = np.flatnonzero(kinds[:, 0] == count)
         one[same], others[same] = equals_shares(kinds[same, 1:], equal, int(count), hinge.threshold)
     return one / equal, others
@@ -93,6 +93,50 @@ def _tiers(
     slope, of_wide = np.zeros(requests.size), np.zeros(d_wide.size)
     said = np.full(requests.size, _CLOSED)
     most_apart = weights.shape[0] - 2
+    still_open, most = _within_reach(of, line, threshold, begins, reach, most_apart, slope, said)
+    kinds = np.empty((still_open, 1 + most))
+    found = 0
+    singled, shares, above = np.zeros(most), np.zeros(most), np.zeros(1 << most)
+    for t in range(requests.size):
+        begin, end = begins[t], begins[t + 1]
+        if said[t] == _CLOSED or end - begin > most_apart:
+            continue
+        for w in range(most):
+            singled[w] = d_wide[begin + w] if begin + w < end else 0.0
+        for u in range(above.size):
+            above[u] = _subset_sum(singled, u) - threshold
+        if _is_linear(above, positive[t], negative[t]):
+            rest = positive[t] + negative[t]
+            slope[t] = _pieces(above, negative[t], rest, weights, sizes, shares)
+            for w in range(begin, end):
+                of_wide[w] = shares[w - begin]
+            if end - begin > 1:
+                _level(d_wide, of_wide, begin, end)
+            said[t] = _CLOSED
+        elif gamma == 0.0 and alpha != 0.0:
+            said[t] = _kind(kinds, found, decoding[t], singled)
+            found = max(found, said[t] + 1)
+        still_open -= said[t] != _OPEN
+    return slope, of_wide, d_wide, said, kinds[:found], still_open
+
+
+@compiled
+def _within_reach(
+    of: tuple[Floats, Floats, Floats],
+    line: _Line,
+    threshold: float,
+    begins: Ints,
+    reach: Floats,
+    most_apart: int,
+    slope: Floats,
+    said: Ints,
+) -> tuple[int, int]:
+    """How many iterations are open, and the most wide rows of those that have at most `most_apart`.
+
+    Equals among equals are given their slope at once: plain decode with a d that ignores context.
+    """
+    decoding, requests, _ = of
+    alpha, gamma = line[0] + line[1], line[2] + line[3]
     still_open = most = 0
     for t in range(requests.size):
         if not reach[t] > threshold:
@@ -105,28 +149,7 @@ def _tiers(
         still_open += 1
         if begins[t + 1] - begins[t] <= most_apart:
             most = max(most, begins[t + 1] - begins[t])
-    kinds = np.empty((still_open, 1 + most))
-    found = 0
-    singled, shares, above = np.zeros(most), np.zeros(most), np.zeros(1 << most)
-    for t in range(requests.size):
-        begin, end = begins[t], begins[t + 1]
-        if said[t] == _CLOSED or end - begin > most_apart:
-            continue
-        singled[: end - begin] = d_wide[begin:end]
-        singled[end - begin :] = 0.0
-        for u in range(above.size):
-            above[u] = _subset_sum(singled, u) - threshold
-        if _is_linear(above, positive[t], negative[t]):
-            rest = positive[t] + negative[t]
-            slope[t] = _pieces(above, negative[t], rest, weights, sizes, shares)
-            of_wide[begin:end] = shares[: end - begin]
-            _level(d_wide[begin:end], of_wide[begin:end])
-            said[t] = _CLOSED
-        elif gamma == 0.0 and alpha != 0.0:
-            said[t] = _kind(kinds, found, decoding[t], singled)
-            found = max(found, said[t] + 1)
-        still_open -= said[t] != _OPEN
-    return slope, of_wide, d_wide, said, kinds[:found], still_open
+    return still_open, most
 
 
 @compiled
@@ -225,19 +248,19 @@ def _pieces(
 
 
 @compiled
-def _level(d: Floats, shares: Floats) -> None:
-    """Give rows of one iteration with equal d the mean of their shares, as `counted.level_equals` does."""
-    for first in range(d.size):
+def _level(d_wide: Floats, of_wide: Floats, begin: int, end: int) -> None:
+    """Give an iteration's wide rows with equal d the mean of their shares, as `counted.level_equals` does."""
+    for first in range(begin, end - 1):
         total, count, is_first = 0.0, 0, True
-        for other in range(d.size):
-            if d[other] == d[first]:
+        for other in range(begin, end):
+            if d_wide[other] == d_wide[first]:
                 is_first = is_first and other >= first
-                total += shares[other]
+                total += of_wide[other]
                 count += 1
         if is_first and count > 1:
-            for other in range(first, d.size):
-                if d[other] == d[first]:
-                    shares[other] = total / count
+            for other in range(first, end):
+                if d_wide[other] == d_wide[first]:
+                    of_wide[other] = total / count
 
 
 @compiled
@@ -267,6 +290,8 @@ def _fill_in(
         kind = said[at[begin]]
         if kind >= 0:
             slope[at[begin]] = one[kind]
-            of_wide[begin:end] = others[kind, : end - begin]
-            _level(d_wide[begin:end], of_wide[begin:end])
+            for w in range(begin, end):
+                of_wide[w] = others[kind, w - begin]
+            if end - begin > 1:
+                _level(d_wide, of_wide, begin, end)
         begin = end

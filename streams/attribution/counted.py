@@ -24,7 +24,7 @@ def equals_shares(apart: Floats, equal: float, count: int, threshold: float) -> 
     k = np.arange(count + 1)
     energy = (subset_sums(apart) - threshold)[:, :, None] + equal * k
     np.maximum(energy, 0.0, out=energy)
-    one = np.einsum("tuk,uk->t", np.diff(energy, axis=2), _chances(p + count, count - 1)[sizes])
+    one = np.einsum("tuk,uk->t", energy[:, :, 1:] - energy[:, :, :-1], _chances(p + count, count - 1)[sizes])
     others = np.empty((T, p))
     for j in range(p):
         without = np.flatnonzero(members[:, j] == 0.0)
