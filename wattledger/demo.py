@@ -17,7 +17,7 @@ from wattledger.local.worker import Progress, Worker
 __all__ = ["Run", "begin_at_the_end", "new_run", "wait_until_sealed"]
 
 POLL_S: Final = 0.5
-STALLED_S: Final = 60.0
+STALLED_S: Final = 180.0
 """Without a new batch for so long the demo gives up and says where the worker's log is."""
 
 
