@@ -77,10 +77,10 @@ def latency(kafka: str, front: Front, scratch: Path, engines: int, seconds: floa
     begin_at_the_end(kafka, "live")
     with _worker(kafka, front, scratch, "live") as child:
         child.wait_until_ready()
-        before_s, began = cpu_seconds(child.process.pid), time.monotonic()
         with _published(kafka, load, lambda: False) as late_s:
+            before_s = cpu_seconds(child.process.pid)
             time.sleep(seconds + BEHIND_S)
-        busy = (cpu_seconds(child.process.pid) - before_s) / (time.monotonic() - began)
+            busy = (cpu_seconds(child.process.pid) - before_s) / seconds
     client = connect(front.dsn("live"))
     first_s, ages = stored_ages_s(client)
     client.close()
