@@ -89,45 +89,60 @@ def divide(timeline: Timeline, intervals: Sequence[MeterInterval]) -> Floats:
 def _lay_out(
     start_ns: int, end_ns: int, iterations: Iterations, idle_power_w: float, gaps: Int64s, loads: Int64s
 ) -> tuple[Int64s, Floats, int, int, int]:
-    """The fields of a Timeline; gaps (G, 2), loads (L, 2)."""
+    """The fields of a Timeline; gaps (G, 2), loads (L, 2). Loops, for whole-array forms compile for seconds."""
     iteration_start_ns, iteration_end_ns, iteration_j, serves = iterations
-    starts = _clipped(iteration_start_ns, start_ns, end_ns)
-    ends = _clipped(iteration_end_ns, start_ns, end_ns)
-    moments = np.empty(2 * (starts.size + len(gaps) + len(loads) + 1), np.int64)
+    count = iteration_j.size
+    moments = np.empty(2 * (count + len(gaps) + len(loads) + 1), np.int64)
     moments[0], moments[-1] = start_ns, end_ns
-    gaps_from, loads_from = 1 + 2 * starts.size, 1 + 2 * (starts.size + len(gaps))
-    moments[1:gaps_from:2], moments[2 : gaps_from + 1 : 2] = starts, ends
-    moments[gaps_from:loads_from] = _clipped(gaps.ravel(), start_ns, end_ns)
-    moments[loads_from:-1] = _clipped(loads.ravel(), start_ns, end_ns)
-    at_ns, places = _in_order(moments)
-    power_w = iteration_j / ((iteration_end_ns - iteration_start_ns) / 1e9)
-    busy_j = pairwise_sum(power_w * (ends - starts)) / 1e9
-    running, rates_w = _rates(places[1:gaps_from], power_w, serves, at_ns.size)
-    in_gap = _covered(places[gaps_from:loads_from], at_ns.size - 1).sum(axis=0) > 0
-    loading = _covered(places[loads_from:-1], at_ns.size - 1)
+    power_w, energy_j = np.empty(count), np.empty(count)
+    for i in range(count):
+        power_w[i] = iteration_j[i] / ((iteration_end_ns[i] - iteration_start_ns[i]) / 1e9)
+        begin = min(max(iteration_start_ns[i], start_ns), end_ns)
+        end = min(max(iteration_end_ns[i], start_ns), end_ns)
+        energy_j[i] = power_w[i] * (end - begin)
+        moments[1 + 2 * i], moments[2 + 2 * i] = begin, end
+    gaps_at = 1 + 2 * count
+    loads_at = gaps_at + 2 * len(gaps)
+    _put(gaps, start_ns, end_ns, moments[gaps_at:loads_at])
+    _put(loads, start_ns, end_ns, moments[loads_at:-1])
+    at_ns, places = _in_order(moments, _order(moments))
+    running, rates_w = _rates(places[1:gaps_at], power_w, serves, at_ns.size)
+    in_gap = _covered(places[gaps_at:loads_at], at_ns.size - 1)
+    loading = _covered(places[loads_at:-1], at_ns.size - 1)
+    busy_j = pairwise_sum(energy_j) / 1e9
     return at_ns, *_expected(at_ns, running, rates_w, in_gap, loading, busy_j, idle_power_w)
 
 
 @compiled
-def _clipped(times_ns: Int64s, start_ns: int, end_ns: int) -> Int64s:
-    return np.minimum(np.maximum(times_ns, start_ns), end_ns)
+def _put(intervals: Int64s, start_ns: int, end_ns: int, moments: Int64s) -> None:
+    """Where intervals (n, 2) begin and end within the window, into `moments` (2n,)."""
+    for place in range(len(intervals)):
+        for side in range(2):
+            moments[2 * place + side] = min(max(intervals[place, side], start_ns), end_ns)
 
 
 @compiled
-def _in_order(moments: Int64s) -> tuple[Int64s, Int64s]:
+def _order(moments: Int64s) -> Int64s:
+    """What sorts the moments."""
+    for place in range(1, moments.size):
+        if moments[place] < moments[place - 1]:
+            return np.argsort(moments, kind="mergesort")
+    return np.arange(moments.size)  # iterations one after another, and nothing else
+
+
+@compiled
+def _in_order(moments: Int64s, order: Int64s) -> tuple[Int64s, Int64s]:
     """The distinct moments in order, and which of them each moment is."""
-    order = np.arange(moments.size)
-    if (moments[1:] < moments[:-1]).any():  # not iterations one after another, and nothing else
-        order = np.argsort(moments, kind="mergesort")
     places = np.empty(moments.size, np.int64)
     distinct = np.empty(moments.size, np.int64)
-    size = 0
+    distinct[0] = moments[order[0]]
+    last = 0
     for place in order:
-        if size == 0 or moments[place] != distinct[size - 1]:
-            distinct[size] = moments[place]
-            size += 1
-        places[place] = size - 1
-    return distinct[:size].copy(), places
+        if moments[place] != distinct[last]:
+            last += 1
+            distinct[last] = moments[place]
+        places[place] = last
+    return distinct[: last + 1].copy(), places
 
 
 @compiled
@@ -145,13 +160,15 @@ def _rates(places: Int64s, power_w: Floats, serves: Bools, size: int) -> tuple[I
         steps[last] -= 1
         begun[row, first] += power_w[i]
         ended[row, last] += power_w[i]
-    rates_w = np.empty((2, size - 1))
+    running, rates_w = np.empty(size - 1, np.int64), np.empty((2, size - 1))
     for row in range(2):
-        rate_w = 0.0
+        count, rate_w = 0, 0.0
         for span in range(size - 1):
+            count += steps[span]
+            running[span] = count
             rate_w += begun[row, span] - ended[row, span]
             rates_w[row, span] = max(rate_w, 0.0)  # rounding must not owe anybody energy
-    return np.cumsum(steps)[:-1], rates_w
+    return running, rates_w
 
 
 @compiled
@@ -159,7 +176,8 @@ def _covered(places: Int64s, spans: int) -> Bools:
     """(n, spans) which spans lie inside each of the n intervals that begin and end at `places` in turn."""
     inside = np.zeros((places.size // 2, spans), np.bool_)
     for interval in range(len(inside)):
-        inside[interval, places[2 * interval] : places[2 * interval + 1]] = True
+        for span in range(places[2 * interval], places[2 * interval + 1]):
+            inside[interval, span] = True
     return inside
 
 
@@ -168,37 +186,48 @@ def _expected(
     at_ns: Int64s,
     running: Int64s,
     rates_w: Floats,
-    in_gap: Bools,
+    gaps: Bools,
     loading: Bools,
     busy_j: float,
     idle_power_w: float,
 ) -> tuple[Floats, int, int, int]:
-    """Cumulative expectation (A, T); busy, idle and gap nanoseconds."""
-    span_ns = at_ns[1:] - at_ns[:-1]
-    power_w = np.zeros((FIRST_LOAD + len(loading), span_ns.size))
+    """Cumulative expectation (A, T); busy, idle and gap nanoseconds. gaps (G, T - 1), loading (L, T - 1)."""
+    spans = at_ns.size - 1
+    power_w = np.zeros((FIRST_LOAD + len(loading), spans))
     busy_ns = idle_ns = gap_ns = 0
-    for span in range(span_ns.size):
+    for span in range(spans):
+        span_ns = at_ns[span + 1] - at_ns[span]
         if running[span] > 0:
-            busy_ns += span_ns[span]
-            power_w[SERVING, span], power_w[OVERHEAD, span] = rates_w[:, span]
-        elif not in_gap[span]:
-            at_once = loading[:, span].sum()
+            busy_ns += span_ns
+            power_w[SERVING, span], power_w[OVERHEAD, span] = rates_w[SERVING, span], rates_w[OVERHEAD, span]
+        if _how_many(gaps, span):
+            gap_ns += span_ns
+            power_w[GAP, span] = 1.0
+        elif running[span] == 0:
+            at_once = _how_many(loading, span)
             if at_once == 0:
-                idle_ns += span_ns[span]
+                idle_ns += span_ns
                 power_w[IDLE, span] = idle_power_w
             for load in range(len(loading)):
                 if loading[load, span]:
                     power_w[FIRST_LOAD + load, span] = idle_power_w / at_once
-        if in_gap[span]:
-            gap_ns += span_ns[span]
     gap_power_w = busy_j / (busy_ns / 1e9) if busy_ns else idle_power_w
-    power_w[GAP] = np.where(in_gap, gap_power_w, 0.0)
     expected_j = np.zeros((len(power_w), at_ns.size))
     for account in range(len(power_w)):
-        for span in range(span_ns.size):
-            step_j = power_w[account, span] * (span_ns[span] / 1e9)
+        scale = gap_power_w if account == GAP else 1.0
+        for span in range(spans):
+            step_j = power_w[account, span] * scale * ((at_ns[span + 1] - at_ns[span]) / 1e9)
             expected_j[account, span + 1] = expected_j[account, span] + step_j
     return expected_j, busy_ns, idle_ns, gap_ns
+
+
+@compiled
+def _how_many(covering: Bools, span: int) -> int:
+    """How many of the intervals (n, spans) cover the span."""
+    count = 0
+    for interval in range(len(covering)):
+        count += covering[interval, span]
+    return count
 
 
 @compiled
@@ -224,9 +253,9 @@ def _parts(at_ns: Int64s, expected_j: Floats, cell_edges_ns: Int64s) -> Floats:
             for account in range(accounts):
                 parts[account, edge - 1] = right_j[account] - left_j[account]
                 total_j += parts[account, edge - 1]
-            if total_j > 0:
-                parts[:, edge - 1] /= total_j
-            else:
+            for account in range(accounts):
+                parts[account, edge - 1] /= total_j if total_j > 0 else 1.0
+            if total_j <= 0:
                 parts[IDLE, edge - 1] = 1.0
-        left_j[:] = right_j
+        left_j, right_j = right_j, left_j
     return parts
