@@ -61,9 +61,10 @@ _ITERATIONS = IterationFrame(
     exception_row=_SMALL + 1, exception_new_tokens=_SMALL + 1, exception_drafts=_SMALL - 1,
     exception_rejected=_SMALL - 1, exception_emitted=_SMALL,
 )  # fmt: skip
+# So many microjoules that some are left over when each share is rounded down.
 _ENERGY = EnergyFrame(
     group_id="none/none/none", node_id="none/none", incarnation="none", sequence=0,
     start_ns=0, end_ns=_SECOND_NS, watermark_ns=_SECOND_NS, engines=("none/none/none",), loads=(),
     meters=(Meter("none", "gpu", "", "gpu", "counter"),), reading_meter=np.zeros(2, np.int32),
-    reading_time_ns=np.array([0, _SECOND_NS]), reading_uj=np.array([0, 1_000_000]),
+    reading_time_ns=np.array([0, _SECOND_NS]), reading_uj=np.array([0, 1_000_003]),
 )  # fmt: skip
