@@ -6,6 +6,7 @@ Memory is what one more engine adds while its window is open. Churn: engines tha
 """
 
 import argparse
+import gc
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from streams.preparation import prepare_booking
 from streams.side_inputs import SideInputs
 from streams.split import SplitRules
 from streams.windows import WindowRules
+from streams.worker.run import GC_ALLOCATIONS
 
 ORIGIN_NS: Final = 1_760_000_000_000_000_000
 SECONDS: Final = 11.0
@@ -59,6 +61,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     prepare_booking()
+    # As a worker does.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_ALLOCATIONS)
     # First of all: what later runs give back to the allocator would hide it.
     print(f"memory: {_memory_kb(500):.0f} kB an engine, its window open, mean batch 64\n")
     _run(KINDS, 20)

@@ -25,10 +25,10 @@ __all__ = ["decode_energy", "encode_energy", "prepare_energy"]
 FEW_READINGS: Final = 64
 """A node agent's frame has half a dozen: one by one they are judged in 2 µs, as arrays in 20."""
 
-NAMES_KEPT: Final = 8192
+NAMES_KEPT: Final = 1 << 14
 MOST_NAMES_BYTES: Final = 4096
-"""Texts of so many groups are kept, each of at most so many bytes (16 GPUs have 2 kB): 32 MiB if somebody tries. A
-worker's core is meant for 1,000 engines; with more groups than are kept all their texts are read at every frame."""
+"""Texts of so many groups are kept, each of at most so many bytes (16 GPUs have 2 kB): 64 MiB if somebody tries.
+With more groups than are kept all their texts are read at every frame, at four times the cost."""
 
 Int64s = NDArray[np.int64]
 Bytes = NDArray[np.uint8]

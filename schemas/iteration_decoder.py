@@ -23,10 +23,10 @@ __all__ = ["decode_iterations", "decode_packed", "prepare_iterations"]
 
 Certify = Callable[[NDArray[np.uint8]], tuple[tuple[int, ...], NDArray[np.int64], NDArray[np.int32]]]
 
-KNOWN: Final = 1 << 12
-"""Names and tables remembered: an engine's repeat in each of its frames. A worker has a thousand engines or two."""
-SHORT: Final = 1 << 10
-"""Bytes of tables that are remembered: of KNOWN such, with their strings, 32 MiB at the most."""
+KNOWN: Final = 1 << 14
+"""Names and tables remembered: an engine's repeat in each of its frames. More than ten thousand engines have."""
+SHORT: Final = 1 << 9
+"""Bytes of tables that are remembered: of KNOWN such, with their strings, 64 MiB if somebody tries."""
 
 _columns = attrgetter(*COLUMNS)
 

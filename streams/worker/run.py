@@ -34,7 +34,7 @@ from streams.worker.side_reader import SideReader
 from streams.worker.spans import no_span, otlp_spans
 from streams.worker.topic_ranges import TopicRanges
 
-__all__ = ["run_worker"]
+__all__ = ["GC_ALLOCATIONS", "run_worker"]
 
 GC_ALLOCATIONS: Final = 50_000
 """Between looks for cycles: none of the objects that frames and batches are made of is in one."""
