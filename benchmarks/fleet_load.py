@@ -17,11 +17,22 @@ from producers.simulation.publish import encode_event
 from producers.simulation.steady import steady_fleet
 from schemas.energy import EnergyFrame
 from schemas.iterations import IterationFrame
-from schemas.side_input_codec import encode_engine, encode_model
+from schemas.side_input_codec import decode_engine, decode_model, encode_engine, encode_model
 from schemas.side_inputs import EngineDescriptor, ModelVersion
 from schemas.topics import ENGINES, MODELS
+from streams.side_inputs import SideInputs
 
-__all__ = ["KINDS", "MEAN_BATCH", "Kind", "Load", "Message", "frames", "send", "side_inputs"]
+__all__ = [
+    "KINDS",
+    "MEAN_BATCH",
+    "Kind",
+    "Load",
+    "Message",
+    "frames",
+    "known_side_inputs",
+    "send",
+    "side_inputs",
+]
 
 Message = tuple[str, bytes, bytes]
 """(topic, key, value)."""
@@ -135,6 +146,17 @@ def side_inputs(load: Load, origin_ns: int) -> Iterator[Message]:
             gpu_uuids=tuple(f"{uuid}-{engine:05d}" for uuid in drawn.gpu_uuids),
         )
         yield ENGINES, name.encode(), encode_engine(descriptor)
+
+
+def known_side_inputs(load: Load, origin_ns: int) -> SideInputs:
+    """The same as a worker has them once it has read their topics."""
+    known = SideInputs()
+    for topic, _, value in side_inputs(load, origin_ns):
+        if topic == MODELS:
+            known.add_model(decode_model(value))
+        else:
+            known.add_engine(decode_engine(value))
+    return known
 
 
 def frames(load: Load, origin_ns: int) -> Iterator[tuple[int, list[Message]]]:

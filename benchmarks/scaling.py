@@ -15,13 +15,12 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.fleet_load import KINDS, Kind, Load, frames, side_inputs
+from benchmarks.fleet_load import KINDS, Kind, Load, frames, known_side_inputs
 from producers.simulation.fleet import FRAME_US
 from schemas.envelope import ENERGY as ENERGY_KIND
 from schemas.envelope import ITERATIONS as ITERATIONS_KIND
 from schemas.envelope import pack, unpack
-from schemas.side_input_codec import decode_engine, decode_model
-from schemas.topics import ENERGY, MODELS
+from schemas.topics import ENERGY
 from streams.booking import book
 from streams.ledger import rows
 from streams.pipeline import Frontier, Message, Pipeline
@@ -138,16 +137,6 @@ def _flush(pipeline: Pipeline, side: SideInputs) -> int:
     return windows
 
 
-def _side_inputs(load: Load, origin_ns: int = ORIGIN_NS) -> SideInputs:
-    side = SideInputs()
-    for topic, _, value in side_inputs(load, origin_ns):
-        if topic == MODELS:
-            side.add_model(decode_model(value))
-        else:
-            side.add_engine(decode_engine(value))
-    return side
-
-
 def _renumbered(load: Load) -> Iterator[list[Message]]:
     """By frame interval, every engine's messages, made from one engine's of each kind by its number alone."""
     drawn = [frames(Load(1, load.seconds, load.cluster, (kind,)), ORIGIN_NS) for kind in load.kinds]
@@ -188,7 +177,7 @@ def _memory_kb(engines: int) -> float:
 
 def _renumbered_side(load: Load) -> SideInputs:
     """Descriptors under the names that `_renumbered` gives."""
-    side = _side_inputs(load)
+    side = known_side_inputs(load, ORIGIN_NS)
     for engine in range(load.engines):
         name = f"{load.cluster}/node-{engine:05d}/engine-{engine:05d}"
         known = side.engine(load.engine_id(engine), ORIGIN_NS)
@@ -210,7 +199,7 @@ def _churn(generations: int) -> None:
     for generation in range(generations):
         origin_ns = ORIGIN_NS + generation * gap_ns // 5_000_000_000 * 5_000_000_000
         load = Load(10, 7.0, f"churn-{generation:04d}")
-        fresh = _side_inputs(load, origin_ns)
+        fresh = known_side_inputs(load, origin_ns)
         side.engines.update(fresh.engines)
         side.models.update(fresh.models)
         if pipeline is None:
