@@ -19,8 +19,10 @@ $(VENV)/.ready: uv.lock pyproject.toml
 	@tools/uv sync --frozen --all-extras --quiet
 	@touch $@
 
-# Once, by one process: workers that start together would each compile for themselves.
+# Once, by one process: workers that start together would each compile for themselves. From nothing, for Numba does
+# not see that a pass of another file, which is part of what it kept, has changed.
 $(VENV)/.compiled: $(VENV)/.ready $(wildcard schemas/*.py streams/*.py streams/*/*.py)
+	@find schemas streams -name '*.nb[ic]' -delete
 	@echo "compiling the hot path for this machine (half a minute, once)"
 	@tools/uv run --frozen --all-extras python -c "from streams.preparation import prepare_booking; prepare_booking()"
 	@touch $@

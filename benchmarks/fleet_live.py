@@ -41,8 +41,8 @@ WINDOW_S, WAIT_S = 5.0, 0.5
 SECOND_NS: Final = 1_000_000_000
 BEHIND_S: Final = WINDOW_S + WAIT_S + 2.0
 """A worker whose oldest open window began longer ago than this has a lag."""
-LONGEST: Final = 4.0
-"""Outages after which nobody waits any more for a lag to go."""
+LONGEST: Final = 2.0
+"""Outages after which the lag must be gone; nobody waits longer."""
 
 
 def main() -> None:
@@ -183,7 +183,7 @@ def _made_ahead(load: Load) -> list[tuple[int, list[Message]]]:
     next(frames(load, now_ns))  # draws the engines
     began = time.monotonic()
     next(frames(load, now_ns))
-    ahead_s = 2.0 + 2.0 * (time.monotonic() - began) * load.seconds * 1e6 / FRAME_US
+    ahead_s = 2.0 + 1.5 * (time.monotonic() - began) * load.seconds * 1e6 / FRAME_US
     origin_ns = (time.time_ns() // SECOND_NS + 1 + round(ahead_s)) * SECOND_NS
     slots = list(frames(load, origin_ns))
     assert time.time_ns() < origin_ns, f"making the messages took longer than {ahead_s:.0f} s"
